@@ -1,0 +1,83 @@
+# Archelon's tasks. `make help` lists them.
+
+SHELL       := /bin/bash
+GO          ?= go
+BIN         := bin/archelon
+PKGS        := ./...
+FUZZTIME    ?= 30s
+BENCHTIME   ?= 1s
+CONFORMANCE ?= $(firstword $(wildcard ../shared/conformance/functional testdata/conformance))
+VERSION     := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS     := -s -w -X main.version=$(VERSION)
+
+export CGO_ENABLED ?= 0
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## list the tasks
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
+
+.PHONY: run
+run: ## run the database (data in ./archelon-data, on 127.0.0.1:27017)
+	$(GO) run ./cmd/archelon serve
+
+.PHONY: build
+build: ## build a static binary into bin/
+	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/archelon
+
+.PHONY: build-all
+build-all: ## check that the binary builds for old amd64 and for arm64
+	GOOS=linux GOARCH=amd64 GOAMD64=v1 $(GO) build -o /dev/null ./cmd/archelon
+	GOOS=linux GOARCH=arm64 $(GO) build -o /dev/null ./cmd/archelon
+
+.PHONY: test
+test: vet ## run every test: unit, race, drivers, crash, conformance
+	$(GO) test -timeout 15m $(PKGS)
+	CGO_ENABLED=1 $(GO) test -race -short -timeout 15m ./wire ./server ./internal/storage/... ./internal/database ./internal/session
+	$(MAKE) --no-print-directory conformance
+
+.PHONY: test-short
+test-short: ## run the unit tests only
+	$(GO) test -short $(PKGS)
+
+.PHONY: vet
+vet: ## run go vet
+	$(GO) vet $(PKGS)
+
+.PHONY: lint
+lint: ## run golangci-lint
+	$(GO) tool -modfile=tools/go.mod golangci-lint run
+
+.PHONY: fmt
+fmt: ## format the code
+	gofmt -w $$(git ls-files '*.go')
+
+.PHONY: conformance
+conformance: ## compare with MongoDB's recorded replies, against the memory and the Pebble engine
+ifeq ($(CONFORMANCE),)
+	@echo 'conformance: skipped: no corpus (set CONFORMANCE to its folder)'
+else
+	$(GO) run ./cmd/archelon-conformance -serve memory -dir $(CONFORMANCE) -known testdata/known-failures.txt
+	$(GO) run ./cmd/archelon-conformance -serve pebble -dir $(CONFORMANCE) -known testdata/known-failures.txt -no-table
+endif
+
+.PHONY: bench
+bench: ## run the Go benchmarks
+	$(GO) test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) $(PKGS)
+
+.PHONY: fuzz
+fuzz: ## run each fuzz target for FUZZTIME (default 30s)
+	@set -e; for pkg in $$($(GO) list $(PKGS)); do \
+	  for f in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
+	    echo "== $$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) $$pkg; \
+	  done; \
+	done
+
+.PHONY: docs
+docs: ## write docs/compatibility.md anew from the tables of commands, stages and operators
+	$(GO) run ./internal/compatdoc > docs/compatibility.md
+
+.PHONY: clean
+clean: ## remove what was built
+	rm -rf bin

@@ -1,0 +1,51 @@
+// Command archelon-conformance runs the conformance corpus against a server, its own or another. See package
+// conformance.
+package main
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"os/signal"
+	"strings"
+
+	"github.com/archelon-db/archelon"
+	"github.com/archelon-db/archelon/internal/conformance"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	code := conformance.CLI(ctx, os.Args[1:], os.Stdout, os.Stderr, serve)
+	stop()
+	os.Exit(code)
+}
+
+// serve starts a server of this process on a storage engine.
+func serve(ctx context.Context, storage string) (addr string, stop func(), err error) {
+	dir, err := os.MkdirTemp("", "archelon-conformance-*")
+	if err != nil {
+		return "", nil, err
+	}
+	db, err := archelon.Open(archelon.Config{
+		Storage: storage, Data: dir, Listen: []string{"127.0.0.1:0"},
+		Logger: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError})),
+	})
+	if err != nil {
+		return "", nil, err
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := db.Serve(context.WithoutCancel(ctx)); err != nil {
+			slog.Error("serve", "error", err)
+		}
+	}()
+	addr = strings.TrimSuffix(strings.TrimPrefix(db.URI(), "mongodb://"), "/")
+	return addr, func() {
+		if err := db.Close(); err != nil {
+			slog.Error("close", "error", err)
+		}
+		<-done
+		os.RemoveAll(dir)
+	}, nil
+}

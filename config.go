@@ -1,0 +1,157 @@
+package archelon
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/archelon-db/archelon/server"
+)
+
+// Storage engines.
+const (
+	StoragePebble = "pebble"
+	StorageMemory = "memory"
+)
+
+// Defaults of Config.
+const (
+	DefaultListen  = "127.0.0.1:27017"
+	DefaultData    = "./archelon-data"
+	DefaultSetName = "rs0"
+)
+
+// Config says what to open. The zero Config is what `archelon serve` runs: data
+// in ./archelon-data, listening on 127.0.0.1:27017, a replica set of one member.
+type Config struct {
+	// Listen are the addresses to listen on: "host:port" (port 0 picks a free
+	// one) or the path of a Unix socket. Empty means 127.0.0.1:27017.
+	Listen []string
+
+	// Data is the folder of the data; created if missing. Empty means
+	// ./archelon-data. Not used with StorageMemory.
+	Data string
+
+	// Storage is the engine: StoragePebble (the default) or StorageMemory.
+	Storage string
+
+	// Standalone presents the server as a stand-alone one. The default is a
+	// replica set of one member, which drivers need for sessions and retries.
+	Standalone bool
+
+	// SetName is the replica set's name; empty means "rs0".
+	SetName string
+
+	// Advertise is the "host:port" that clients are told to connect to, for
+	// servers behind address translation. Empty means the address that each
+	// client reached.
+	Advertise string
+
+	// TLS, if its CertFile is set, makes all TCP addresses speak TLS only.
+	TLS server.TLSFiles
+
+	// CacheBytes limits the engine's block cache; 0 means an eighth of the memory
+	// available to the process, at least 32 MB and at most 1 GB.
+	CacheBytes int64
+
+	// JournalInterval 0 acknowledges a write when it is on disk. A positive one
+	// acknowledges at once and syncs at most this much later: a crash may lose
+	// the last writes.
+	JournalInterval time.Duration
+
+	// MaxConnections bounds the open connections; 0 means 10,000.
+	MaxConnections int
+
+	// IdleTimeout closes connections on which nothing comes for so long; 0 means
+	// never.
+	IdleTimeout time.Duration
+
+	// ShutdownGrace is how long running commands may go on when the server stops;
+	// 0 means 15 seconds.
+	ShutdownGrace time.Duration
+
+	// Parameters are set at start as the setParameter command would, by name.
+	Parameters map[string]string
+
+	// Logger gets the log; nil discards it.
+	Logger *slog.Logger
+
+	// Version is shown by buildInfo; empty means that of the module.
+	Version string
+}
+
+// ensureDefaults fills zero fields.
+func (c *Config) ensureDefaults() {
+	if len(c.Listen) == 0 {
+		c.Listen = []string{DefaultListen}
+	}
+	if c.Data == "" {
+		c.Data = DefaultData
+	}
+	if c.Storage == "" {
+		c.Storage = StoragePebble
+	}
+	if c.SetName == "" {
+		c.SetName = DefaultSetName
+	}
+	if c.CacheBytes == 0 {
+		c.CacheBytes = min(max(availableMemory()/8, 32<<20), 1<<30)
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+}
+
+// validate reports everything that is wrong with c.
+func (c *Config) validate() error {
+	var errs []error
+	if c.Storage != StoragePebble && c.Storage != StorageMemory {
+		errs = append(errs, fmt.Errorf("storage %q is not known: use %q or %q", c.Storage, StoragePebble, StorageMemory))
+	}
+	if c.Advertise != "" {
+		if _, _, err := net.SplitHostPort(c.Advertise); err != nil {
+			errs = append(errs, fmt.Errorf("advertise %q is not host:port", c.Advertise))
+		}
+		if c.Standalone {
+			errs = append(errs, errors.New("advertise has no meaning for a stand-alone server: leave one of the two out"))
+		}
+	}
+	if (c.TLS.CertFile == "") != (c.TLS.KeyFile == "") {
+		errs = append(errs, errors.New("TLS needs both a certificate and a key"))
+	}
+	if c.CacheBytes < 0 || c.JournalInterval < 0 || c.MaxConnections < 0 || c.IdleTimeout < 0 || c.ShutdownGrace < 0 {
+		errs = append(errs, errors.New("sizes and times must not be negative"))
+	}
+	return errors.Join(errs...)
+}
+
+// availableMemory is the memory this process may use: the container's limit or
+// the machine's memory.
+func availableMemory() int64 {
+	for _, name := range []string{"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"} {
+		if n, ok := readNumber(name); ok && n > 0 && n < 1<<50 {
+			return n
+		}
+	}
+	var total int64
+	if b, err := os.ReadFile(filepath.Clean("/proc/meminfo")); err == nil {
+		if _, err := fmt.Sscanf(string(b), "MemTotal: %d kB", &total); err == nil {
+			return total << 10
+		}
+	}
+	return 1 << 30
+}
+
+func readNumber(name string) (int64, bool) {
+	b, err := os.ReadFile(name)
+	if err != nil {
+		return 0, false
+	}
+	var n int64
+	_, err = fmt.Sscan(string(b), &n)
+	return n, err == nil
+}

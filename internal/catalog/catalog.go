@@ -1,0 +1,279 @@
+package catalog
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/archelon-db/archelon/internal/bsonval"
+	"github.com/archelon-db/archelon/internal/storage"
+)
+
+// Catalog is the store's catalog. All methods are safe for concurrent use.
+type Catalog struct {
+	engine  storage.Engine
+	current atomic.Pointer[Snapshot]
+
+	change sync.Mutex // serialises Change; guards nextID
+	nextID uint32
+}
+
+var nextIDKey = []byte("N")
+
+// Open reads the catalog from an engine.
+func Open(ctx context.Context, engine storage.Engine) (*Catalog, error) {
+	c := &Catalog{engine: engine}
+	txn := engine.Begin(storage.TxnOptions{ReadOnly: true})
+	defer txn.Rollback()
+	v, err := txn.GetMeta(ctx, nextIDKey)
+	switch {
+	case err == nil && len(v) == 8:
+		c.nextID = uint32(binary.BigEndian.Uint64(v))
+	case err != nil && !errors.Is(err, storage.ErrNotFound):
+		return nil, fmt.Errorf("catalog: read ids: %w", err)
+	}
+	snap, err := load(ctx, txn)
+	if err != nil {
+		return nil, err
+	}
+	c.current.Store(snap)
+	return c, nil
+}
+
+func load(ctx context.Context, txn storage.Txn) (*Snapshot, error) {
+	snap := &Snapshot{dbs: map[string]map[string]*Collection{}}
+	var bad error
+	err := txn.ScanMeta(ctx, []byte("C"), func(key, value []byte) bool {
+		var coll *Collection
+		if coll, bad = decodeCollection(key, value); bad != nil {
+			return false
+		}
+		if snap.dbs[coll.DB] == nil {
+			snap.dbs[coll.DB] = map[string]*Collection{}
+		}
+		snap.dbs[coll.DB][coll.Name] = coll
+		return true
+	})
+	if err = errors.Join(bad, err); err != nil {
+		return nil, fmt.Errorf("catalog: read collections: %w", err)
+	}
+	for _, colls := range snap.dbs {
+		for _, coll := range colls {
+			for _, x := range coll.Indexes {
+				if err := loadMultikey(ctx, txn, x); err != nil {
+					return nil, err
+				}
+			}
+		}
+	}
+	return snap, nil
+}
+
+func loadMultikey(ctx context.Context, txn storage.Txn, x *Index) error {
+	v, err := txn.GetMeta(ctx, multikeyKey(x))
+	if errors.Is(err, storage.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("catalog: read multikey mark: %w", err)
+	}
+	x.multikey.Store(binary.BigEndian.Uint32(v))
+	return nil
+}
+
+func multikeyKey(x *Index) []byte {
+	return binary.BigEndian.AppendUint32([]byte("X"), uint32(x.ID))
+}
+
+// Snapshot returns the catalog as it is now.
+func (c *Catalog) Snapshot() *Snapshot { return c.current.Load() }
+
+// Collection returns a collection or view as it is now, or nil.
+func (c *Catalog) Collection(db, name string) *Collection {
+	return c.current.Load().Collection(db, name)
+}
+
+// MarkMultikey notes, inside the writer's transaction, that a document has
+// arrays under the index's fields in mask. The mark is visible at once: a
+// reader that takes its snapshot before it looks at the mark never sees a
+// document whose mark it misses.
+func MarkMultikey(ctx context.Context, txn storage.Txn, x *Index, mask uint32) error {
+	old := x.multikey.Load()
+	if old|mask == old {
+		return nil
+	}
+	x.multikey.Or(mask)
+	return txn.PutMeta(ctx, multikeyKey(x), binary.BigEndian.AppendUint32(nil, old|mask))
+}
+
+// Change is one change of the catalog under way.
+type Change struct {
+	// Txn is the transaction in which everything happens.
+	Txn storage.Txn
+
+	catalog *Catalog
+	snap    *Snapshot
+	guards  []*Guard
+	undo    uint32 // nextID before
+}
+
+// Change runs fn alone among changes and publishes what it did if it returns
+// nil. fn must not call Change again.
+func (c *Catalog) Change(ctx context.Context, fn func(*Change) error) error {
+	c.change.Lock()
+	defer c.change.Unlock()
+	ch := &Change{
+		Txn: c.engine.Begin(storage.TxnOptions{}), catalog: c, snap: c.current.Load(), undo: c.nextID,
+	}
+	defer ch.release()
+	if err := fn(ch); err != nil {
+		c.nextID = ch.undo
+		return err
+	}
+	if ch.snap == c.current.Load() {
+		return nil
+	}
+	if c.nextID != ch.undo {
+		if err := ch.Txn.PutMeta(ctx, nextIDKey, binary.BigEndian.AppendUint64(nil, uint64(c.nextID))); err != nil {
+			return err
+		}
+	}
+	// A change that began must not be torn by a client that goes away.
+	if _, err := ch.Txn.Commit(context.WithoutCancel(ctx)); err != nil {
+		return fmt.Errorf("catalog: commit: %w", err)
+	}
+	c.current.Store(ch.snap)
+	return nil
+}
+
+func (ch *Change) release() {
+	ch.Txn.Rollback()
+	for _, g := range ch.guards {
+		g.Unlock()
+	}
+}
+
+// Snapshot is the catalog with the changes so far.
+func (ch *Change) Snapshot() *Snapshot { return ch.snap }
+
+// Collection returns a collection as the change has it, or nil.
+func (ch *Change) Collection(db, name string) *Collection { return ch.snap.Collection(db, name) }
+
+// Hold waits for the collection's writers and keeps others out until the change
+// ends.
+func (ch *Change) Hold(coll *Collection) {
+	if coll.Guard == nil {
+		return
+	}
+	for _, g := range ch.guards {
+		if g == coll.Guard {
+			return
+		}
+	}
+	coll.Guard.Lock()
+	ch.guards = append(ch.guards, coll.Guard)
+}
+
+// NewID gives out an id for a table or an index.
+func (ch *Change) NewID() uint32 {
+	ch.catalog.nextID++
+	return ch.catalog.nextID
+}
+
+// Create adds a collection or view: it makes its table and its indexes. The
+// collection's UUID, Table and Guard and its indexes' ids are filled in where they are zero.
+func (ch *Change) Create(ctx context.Context, coll *Collection) error {
+	if coll.UUID == (UUID{}) {
+		coll.UUID = NewUUID()
+	}
+	if !coll.IsView() {
+		coll.Guard = &Guard{}
+		coll.Table = storage.TableID(ch.NewID())
+		if err := ch.Txn.CreateTable(coll.Table); err != nil {
+			return err
+		}
+		for _, x := range coll.Indexes {
+			if err := ch.CreateIndex(coll, x); err != nil {
+				return err
+			}
+		}
+	}
+	return ch.Put(ctx, coll)
+}
+
+// CreateIndex makes room for an index of coll, giving it an id. The caller adds
+// it to a copy of the collection and calls Put.
+func (ch *Change) CreateIndex(coll *Collection, x *Index) error {
+	x.ID = storage.IndexID(ch.NewID())
+	x.multikey = new(atomic.Uint32)
+	x.Uses = new(atomic.Int64)
+	x.SinceMS = time.Now().UnixMilli()
+	return ch.Txn.CreateIndex(coll.Table, x.ID, x.Unique)
+}
+
+// DropIndex removes an index's entries and mark.
+func (ch *Change) DropIndex(ctx context.Context, x *Index) error {
+	if err := ch.Txn.DeleteMeta(ctx, multikeyKey(x)); err != nil && !errors.Is(err, storage.ErrNotFound) {
+		return err
+	}
+	return ch.Txn.DropIndex(x.ID)
+}
+
+// Put stores a new or changed collection under its name.
+func (ch *Change) Put(ctx context.Context, coll *Collection) error {
+	if err := ch.Txn.PutMeta(ctx, collectionKey(coll.DB, coll.Name), encodeCollection(coll)); err != nil {
+		return err
+	}
+	ch.snap = ch.snap.with(coll.DB, coll.Name, coll)
+	return nil
+}
+
+// Drop removes a collection with its table and indexes.
+func (ch *Change) Drop(ctx context.Context, coll *Collection) error {
+	ch.Hold(coll)
+	if !coll.IsView() {
+		for _, x := range coll.Indexes {
+			if err := ch.DropIndex(ctx, x); err != nil {
+				return err
+			}
+		}
+		if err := ch.Txn.DropTable(coll.Table); err != nil {
+			return err
+		}
+	}
+	return ch.remove(ctx, coll)
+}
+
+func (ch *Change) remove(ctx context.Context, coll *Collection) error {
+	if err := ch.Txn.DeleteMeta(ctx, collectionKey(coll.DB, coll.Name)); err != nil && !errors.Is(err, storage.ErrNotFound) {
+		return err
+	}
+	ch.snap = ch.snap.with(coll.DB, coll.Name, nil)
+	return nil
+}
+
+// Rename moves a collection to another name, which must be free.
+func (ch *Change) Rename(ctx context.Context, coll *Collection, db, name string) (*Collection, error) {
+	ch.Hold(coll)
+	if err := ch.remove(ctx, coll); err != nil {
+		return nil, err
+	}
+	moved := coll.With(func(c *Collection) { c.DB, c.Name = db, name })
+	return moved, ch.Put(ctx, moved)
+}
+
+func collectionKey(db, name string) []byte {
+	return append(append(append([]byte("C"), db...), 0), name...)
+}
+
+// DocValue is a document of an options field, or nil.
+func docOf(v bsonval.Value) bsonval.Doc {
+	if v.Type() == bsonval.TypeDocument || v.Type() == bsonval.TypeArray {
+		return v.Doc()
+	}
+	return nil
+}

@@ -1,0 +1,148 @@
+package catalog
+
+import (
+	"crypto/rand"
+	"sync"
+	"sync/atomic"
+
+	"github.com/archelon-db/archelon/internal/bsonval"
+	"github.com/archelon-db/archelon/internal/collation"
+	"github.com/archelon-db/archelon/internal/indexkey"
+	"github.com/archelon-db/archelon/internal/match"
+	"github.com/archelon-db/archelon/internal/storage"
+)
+
+// UUID identifies a collection for its whole life, across renames.
+type UUID [16]byte
+
+// NewUUID makes a random UUID (version 4).
+func NewUUID() UUID {
+	var u UUID
+	rand.Read(u[:])
+	u[6] = u[6]&0x0f | 0x40
+	u[8] = u[8]&0x3f | 0x80
+	return u
+}
+
+// Value is the UUID as BSON binary, subtype 4.
+func (u UUID) Value() bsonval.Value { return bsonval.Binary(4, u[:]) }
+
+// Collection types, as listCollections names them.
+const (
+	TypeCollection = "collection"
+	TypeView       = "view"
+)
+
+// Collection is one collection or view. It is immutable once published.
+type Collection struct {
+	DB, Name string
+	UUID     UUID
+	Type     string          // TypeCollection or TypeView
+	Table    storage.TableID // 0 for views
+	Options  bsonval.Doc     // as listCollections shows them
+	Indexes  []*Index        // the _id index first; none for views
+
+	// Collation is the default for queries and indexes; nil means by bytes.
+	Collation *collation.Spec
+
+	// ViewOn and Pipeline define a view: the collection below and the stages (an
+	// array).
+	ViewOn   string
+	Pipeline bsonval.Doc
+
+	// Validator is the compiled validator; nil for none.
+	Validator *match.Matcher
+
+	// Guard is shared by all versions of this collection.
+	Guard *Guard
+}
+
+// Guard keeps definition changes and writes of one collection apart.
+type Guard struct {
+	sync.RWMutex
+
+	// Count and Bytes are the number of documents and their size, kept up to
+	// date by committed writes and counted again at start.
+	Count, Bytes atomic.Int64
+}
+
+// Namespace is "db.name".
+func (c *Collection) Namespace() string { return c.DB + "." + c.Name }
+
+// IsView tells a view.
+func (c *Collection) IsView() bool { return c.Type == TypeView }
+
+// IDIndex returns the index on _id, or nil for a view.
+func (c *Collection) IDIndex() *Index {
+	if len(c.Indexes) == 0 {
+		return nil
+	}
+	return c.Indexes[0]
+}
+
+// Index returns the index with a name, or nil.
+func (c *Collection) Index(name string) *Index {
+	for _, x := range c.Indexes {
+		if x.Name == name {
+			return x
+		}
+	}
+	return nil
+}
+
+// With returns a copy to change before it is published.
+func (c *Collection) With(change func(*Collection)) *Collection {
+	n := *c
+	n.Indexes = append([]*Index(nil), c.Indexes...)
+	change(&n)
+	return &n
+}
+
+// Field is one part of an index key.
+type Field = indexkey.Field
+
+// Index is one index. It is immutable once published, but for the multikey
+// mark.
+type Index struct {
+	ID     storage.IndexID
+	Name   string
+	Spec   bsonval.Doc // as listIndexes shows it
+	Key    bsonval.Doc // the key pattern
+	Fields []Field
+
+	Unique, Sparse, Hidden bool
+
+	// Partial is the filter of a partial index; nil for others.
+	Partial *match.Matcher
+
+	// Generator makes the keys of documents.
+	Generator *indexkey.Generator
+
+	// Collation orders the index's strings; nil means by bytes.
+	Collation *collation.Spec
+	collator  bsonval.Collator
+
+	// Ready is false while the index is being built: writers maintain it,
+	// queries do not use it.
+	Ready bool
+
+	multikey *atomic.Uint32
+	// Uses counts the queries that chose the index, and SinceMS says since when.
+	Uses    *atomic.Int64
+	SinceMS int64
+}
+
+// MultikeyFields returns the set of key fields (bit i for Fields[i]) under which some
+// document has had an array. It only grows.
+func (x *Index) MultikeyFields() uint32 { return x.multikey.Load() }
+
+// IsMultikey says whether some document has had more than one key.
+func (x *Index) IsMultikey() bool { return x.multikey.Load() != 0 }
+
+// IsID tells the index on _id.
+func (x *Index) IsID() bool {
+	return len(x.Fields) == 1 && x.Fields[0].Path == "_id" && x.Name == "_id_"
+}
+
+// Collator returns the string order of the index.
+func (x *Index) Collator() bsonval.Collator { return x.collator }

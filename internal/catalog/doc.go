@@ -1,0 +1,31 @@
+// Package catalog knows which databases, collections, views and indexes exist.
+//
+// # Model
+//
+// The catalog is an immutable [Snapshot]: maps from names to [Collection]
+// values that are never changed after they are published. Reading takes no
+// lock. [Catalog.Change] makes the next snapshot: changes are serialised, are
+// written to the engine's meta keys in one transaction together with the tables
+// and indexes they make or drop, and are published after the commit.
+//
+// # Writers and definition changes
+//
+// A collection carries a [Guard]. A writer holds it shared from looking up the
+// collection until its transaction ends, so that the set of indexes it
+// maintains is the current one; a change of the collection (index build, drop,
+// rename) holds it exclusively. Readers hold nothing: the engine keeps dropped
+// contents readable for older snapshots.
+//
+// Lock order: the catalog's change lock, then guards.
+//
+// # Stored form
+//
+//	"C" db 00 name  → BSON {id, uuid, type, options, indexes: [{id, spec, ready}]}
+//	"N"             → 8 bytes big endian: the largest table or index id given out
+//	"X" id(4, BE)   → 4 bytes big endian: which fields of the index are multikey
+//
+// # What this package does not know
+//
+// Commands and plans. It imports storage, bsonval, collation, indexkey, and
+// match for the filters of partial indexes and validators.
+package catalog

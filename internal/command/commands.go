@@ -1,0 +1,218 @@
+package command
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"os"
+	"time"
+
+	"github.com/archelon-db/archelon/internal/bsonval"
+	"github.com/archelon-db/archelon/internal/database"
+	"github.com/archelon-db/archelon/internal/mongoerr"
+	"github.com/archelon-db/archelon/internal/session"
+	"github.com/archelon-db/archelon/server"
+)
+
+// MongoVersion is the version of MongoDB whose behaviour clients can count on.
+const MongoVersion = "8.2.4"
+
+// Config says what the commands work on. DB, Topology, Hello, Sessions and Logger have to be set.
+type Config struct {
+	DB       *database.DB
+	Topology *server.Topology
+	Hello    *server.Hello
+	Sessions *session.Registry
+	Logger   *slog.Logger
+
+	// Server, if set, returns the server that runs the commands, for its numbers and settings.
+	Server func() *server.Server
+
+	// LogLevel is the level of the log, which setParameter changes; nil refuses that.
+	LogLevel *slog.LevelVar
+
+	// Log is what getLog shows; nil shows nothing.
+	Log *LogBuffer
+
+	// Version and Commit are Archelon's own.
+	Version, Commit string
+
+	// Args is the command line, and Options its parsed form as getCmdLineOpts shows it, nil for none.
+	Args    []string
+	Options bsonval.Doc
+
+	// Shutdown ends the process in order; nil refuses the command shutdown.
+	Shutdown func()
+
+	// Now is the clock; nil means time.Now.
+	Now func() time.Time
+}
+
+func (c *Config) validate() error {
+	var errs []error
+	for name, missing := range map[string]bool{
+		"database": c.DB == nil, "topology": c.Topology == nil, "hello": c.Hello == nil, "sessions": c.Sessions == nil,
+		"logger": c.Logger == nil,
+	} {
+		if missing {
+			errs = append(errs, errors.New("command: no "+name))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Commands answers all commands of the table. It is safe for concurrent use.
+type Commands struct {
+	cfg     Config
+	rows    []*Command
+	byName  map[string]*Command
+	started time.Time
+	host    string
+	// replicated is set if the server presents itself as a member of a replica set.
+	replicated bool
+	clock      *clusterClock
+	operations operations
+	params     *parameters
+	stats      stats
+	usages     usages
+	slow       slowLog
+}
+
+var _ server.Handler = (*Commands)(nil)
+
+// New makes the commands of a server. The database's system stages are answered by them from then on.
+func New(cfg Config) (*Commands, error) {
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Log == nil {
+		cfg.Log = NewLogBuffer(nil)
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		host = "localhost"
+	}
+	rows := Table()
+	for _, row := range rows {
+		switch row.Name {
+		case "insert", "find", "update", "delete", "getMore", "bulkWrite":
+			row.ownCounter = true
+		}
+	}
+	cs := &Commands{
+		cfg: cfg, rows: rows, byName: index(rows), started: cfg.Now(), host: host,
+		replicated: cfg.Topology.State().Posture == server.ReplicaSet,
+		clock:      newClusterClock(cfg.Now),
+	}
+	cs.params = newParameters(cs)
+	cs.slow.set(slowOperation.Milliseconds(), 1)
+	cfg.DB.System = cs.systemStage
+	cfg.Sessions.OnEnd = cfg.DB.KillCursorsOf
+	return cs, nil
+}
+
+// Handle implements server.Handler.
+func (cs *Commands) Handle(ctx context.Context, req *server.Request, reply *server.Reply) error {
+	cmd := cs.byName[req.Command]
+	if cmd == nil {
+		cs.stats.unknown.Add(1)
+		return mongoerr.New(mongoerr.CommandNotFound, "no such command: '%s'", req.Command)
+	}
+	c := newCall(cs, cmd, req, reply)
+	defer c.release()
+	start := cs.cfg.Now()
+	err := cs.run(ctx, c, start)
+	cs.finished(c, cs.cfg.Now().Sub(start), err)
+	if err != nil {
+		return cs.failure(c, err)
+	}
+	if cmd.WriteConcern && cs.replicated {
+		c.appendWriteConcernError()
+	}
+	reply.OK()
+	if cs.replicated {
+		reply.Buf = cs.clock.appendTimes(reply.Buf)
+	}
+	return nil
+}
+
+// finished counts a call that has run, and logs it if it was slow.
+func (cs *Commands) finished(c *Call, took time.Duration, err error) {
+	cs.stats.count(c.Cmd, took, err)
+	if c.Coll != "" && err == nil {
+		kind, write := usageKind(c.Cmd.Name)
+		cs.usages.add(c.Namespace(), func() bool { return cs.cfg.DB.Catalog().Collection(c.DB, c.Coll) != nil }, kind, write, took)
+	}
+	millis, sample := cs.slow.get()
+	if took.Milliseconds() < millis || c.Cmd.Name == "hello" || sample < 1 && rand.Float64() >= sample {
+		return
+	}
+	cs.cfg.Logger.Info("slow operation", "command", c.Cmd.Name, "ns", c.Namespace().String(), "duration_ms", took.Milliseconds(),
+		"connection_id", c.Req.Conn.ID())
+}
+
+// run checks and runs a call.
+func (cs *Commands) run(ctx context.Context, c *Call, start time.Time) error {
+	if c.Cmd.AdminOnly && c.DB != "admin" {
+		return mongoerr.New(mongoerr.Unauthorized, "%s may only be run against the admin database.", c.Cmd.Name)
+	}
+	if err := c.parse(); err != nil {
+		return err
+	}
+	if c.generic.help.Truthy() {
+		c.Append("help", bsonval.String("help for: "+c.Cmd.Name+" "+c.Cmd.Help))
+		return nil
+	}
+	if c.Cmd.Run == nil {
+		return mongoerr.New(mongoerr.NotImplemented, "command '%s' is not implemented", c.Cmd.Name)
+	}
+	octx := &opContext{Context: ctx, deadline: c.deadline(start)}
+	c.op = operation{started: start, conn: c.Req.Conn, command: c.Cmd, db: c.DB, coll: c.Coll, body: c.Req.Body,
+		lsid: c.generic.lsid.Doc(), ctx: octx}
+	cs.operations.add(&c.op)
+	defer cs.operations.remove(&c.op)
+	defer octx.release()
+	if c.Cmd.WriteConcern && cs.replicated {
+		cs.clock.tick()
+	}
+	return c.Cmd.Run(octx, c)
+}
+
+// failure turns the error of a call into what the client gets.
+func (cs *Commands) failure(c *Call, err error) error {
+	e := mongoerr.As(err)
+	if e == nil {
+		switch {
+		case errors.Is(err, context.DeadlineExceeded):
+			return errTimedOut
+		case errors.Is(err, context.Canceled):
+			return errInterrupted
+		}
+		return err
+	}
+	if c.HasTxnNumber && retryableCodes[e.Code] {
+		e = e.WithLabels(mongoerr.LabelRetryableWrite)
+	}
+	return e
+}
+
+// retryableCodes are the errors after which a client should send a retryable write again.
+var retryableCodes = map[mongoerr.Code]bool{
+	mongoerr.InterruptedAtShutdown: true, mongoerr.ShutdownInProgress: true, mongoerr.NotWritablePrimary: true,
+	mongoerr.NotPrimaryNoSecondaryOk: true, mongoerr.NotPrimaryOrSecondary: true, mongoerr.PrimarySteppedDown: true,
+	mongoerr.InterruptedDueToReplStateChange: true, mongoerr.ExceededTimeLimit: true, mongoerr.HostNotFound: true,
+	mongoerr.HostUnreachable: true, mongoerr.NetworkTimeout: true, mongoerr.SocketException: true,
+}
+
+// clientAddress is a connection's peer as "host:port".
+func clientAddress(a net.Addr) string {
+	if a == nil {
+		return ""
+	}
+	return a.String()
+}

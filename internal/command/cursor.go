@@ -1,0 +1,110 @@
+package command
+
+import (
+	"context"
+	"math"
+
+	"github.com/archelon-db/archelon/internal/bsonval"
+	"github.com/archelon-db/archelon/internal/database"
+	"github.com/archelon-db/archelon/internal/mongoerr"
+)
+
+// cursorCommands are the commands that work on open cursors.
+func cursorCommands() []*Command {
+	return []*Command{
+		{
+			Name: "getMore", Help: "Returns the next documents of a cursor.", First: FirstValue, FirstKind: Long, APIv1: true,
+			SecondaryOK: true, Transient: true, OwnMaxTime: true,
+			Fields: []Field{
+				{Name: "collection", Kind: Any, Required: true}, {Name: "batchSize", Kind: Int, NonNegative: true},
+				{Name: "term", Kind: Long, Unsupported: true}, {Name: "lastKnownCommittedOpTime", Kind: Object, Unsupported: true},
+				{Name: "includeQueryStatsMetrics", Kind: Bool, Unsupported: true},
+			},
+			Run: runGetMore,
+		},
+		{
+			Name: "killCursors", Help: "Closes cursors.", First: FirstCollection, APIv1: true, SecondaryOK: true, Transient: true,
+			Fields: []Field{{Name: "cursors", Kind: Array, Required: true}}, Run: runKillCursors,
+		},
+	}
+}
+
+// FirstBatch answers with the first documents of a cursor, which stays open if there are more. size < 0 means as many as
+// fit.
+func (c *Call) FirstBatch(ctx context.Context, cur *database.Cursor, ns string, size int64, single bool) error {
+	return c.batch(ctx, cur, "firstBatch", ns, size, single)
+}
+
+func (c *Call) batch(ctx context.Context, cur *database.Cursor, name, ns string, size int64, single bool) error {
+	b, doc := bsonval.BeginElement(c.Reply.Buf, bsonval.TypeDocument, "cursor")
+	b, at := bsonval.BeginElement(b, bsonval.TypeArray, name)
+	b, _, more, err := cur.AppendBatch(ctx, b, int(min(size, math.MaxInt32)))
+	if err != nil {
+		cur.Close()
+		return err
+	}
+	b = bsonval.EndDoc(b, at)
+	id := int64(0)
+	if more && !single {
+		id = cur.Park()
+	} else {
+		cur.Close()
+	}
+	b = bsonval.AppendElement(b, "id", bsonval.Int64(id))
+	b = bsonval.AppendElement(b, "ns", bsonval.String(ns))
+	c.Reply.Buf = bsonval.EndDoc(b, doc)
+	return nil
+}
+
+func runGetMore(ctx context.Context, c *Call) error {
+	c.Commands.stats.getMores.Add(1)
+	v := c.Arg("collection")
+	if v.Type() != bsonval.TypeString {
+		return wrongType("getMore", "collection", v.Type(), String)
+	}
+	c.Coll = c.Str("collection")
+	if err := CheckCollectionName(c.DB, c.Coll); err != nil {
+		return err
+	}
+	owner := ""
+	if c.Session != nil {
+		owner = c.Session.Owner()
+	}
+	cur, err := c.Database().CheckOut(c.First.Int64(), c.Namespace(), owner)
+	if err != nil {
+		return err
+	}
+	if !c.generic.maxTimeMS.IsMissing() {
+		cur.Park()
+		return mongoerr.New(mongoerr.BadValue, "cannot set maxTimeMS on getMore command for a non-awaitData cursor")
+	}
+	size := c.Int64("batchSize", 0)
+	if size == 0 {
+		size = -1
+	}
+	return c.batch(ctx, cur, "nextBatch", c.Namespace().String(), size, false)
+}
+
+func runKillCursors(_ context.Context, c *Call) error {
+	ids := c.Doc("cursors")
+	it := ids.Iter()
+	for i := 0; it.Next(); i++ {
+		if it.Value().Type() != bsonval.TypeInt64 {
+			return mongoerr.New(mongoerr.TypeMismatch, "BSON field 'killCursors.cursors.%d' is the wrong type '%s', expected type 'long'", i, it.Value().Type())
+		}
+	}
+	killed, missing := bsonval.NewArrayBuilder(), bsonval.NewArrayBuilder()
+	it = ids.Iter()
+	for it.Next() {
+		if c.Database().KillCursor(it.Value().Int64(), c.Namespace()) {
+			killed.Add(it.Value())
+		} else {
+			missing.Add(it.Value())
+		}
+	}
+	c.Append("cursorsKilled", bsonval.Array(killed.Build()))
+	c.Append("cursorsNotFound", bsonval.Array(missing.Build()))
+	c.Append("cursorsAlive", bsonval.Array(bsonval.EmptyDoc))
+	c.Append("cursorsUnknown", bsonval.Array(bsonval.EmptyDoc))
+	return nil
+}

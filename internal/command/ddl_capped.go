@@ -1,0 +1,92 @@
+package command
+
+import (
+	"context"
+	"strings"
+
+	"github.com/archelon-db/archelon/internal/bsonval"
+	"github.com/archelon-db/archelon/internal/mongoerr"
+)
+
+// cappedCommands are the commands that make capped collections. There are none yet: the commands check their arguments
+// as MongoDB does and are then refused.
+func cappedCommands() []*Command {
+	return []*Command{
+		{
+			Name: "convertToCapped", Help: "Makes a collection capped; not implemented.", First: FirstCollection, WriteConcern: true,
+			Fields: []Field{{Name: "size", Kind: Any}}, Loose: true, Run: runConvertToCapped,
+		},
+		{
+			Name: "cloneCollectionAsCapped", Help: "Copies a collection to a capped one; not implemented.", First: FirstValue,
+			FirstKind: Any, WriteConcern: true, Loose: true, Run: runCloneAsCapped,
+			Fields: []Field{{Name: "toCollection", Kind: Any}, {Name: "size", Kind: Any}},
+		},
+	}
+}
+
+// maxCappedBytes is the largest capped collection.
+const maxCappedBytes = 1 << 50
+
+// checkCappedSize checks the size of a capped collection; missing is the code for a size that is none.
+func (c *Call) checkCappedSize() error {
+	v := c.Arg("size")
+	n := v.TruncInt64()
+	switch {
+	case !v.IsNumber() || v.IsZero() || v.IsNaN():
+		return mongoerr.New(mongoerr.InvalidOptions, "Capped collection size must be greater than zero")
+	case n < 1 || n > maxCappedBytes:
+		return mongoerr.New(mongoerr.BadValue, "Capped collection size must be >= 1 and <= %d", maxCappedBytes)
+	}
+	return nil
+}
+
+func runConvertToCapped(_ context.Context, c *Call) error {
+	if err := c.checkCappedSize(); err != nil {
+		return err
+	}
+	switch {
+	case strings.HasPrefix(c.Coll, "system.buckets."):
+		return mongoerr.New(mongoerr.IllegalOperation, "cannot convert a time-series collection to capped: %s", c.Namespace())
+	case strings.HasPrefix(c.Coll, "system."):
+		return mongoerr.New(mongoerr.BadValue, "cannot convert system collection %s to capped", c.Namespace())
+	}
+	coll := c.Database().Catalog().Collection(c.DB, c.Coll)
+	switch {
+	case coll == nil:
+		return mongoerr.New(mongoerr.NamespaceNotFound, "source collection %s does not exist", c.Namespace())
+	case coll.IsView():
+		return mongoerr.New(mongoerr.CommandNotSupportedOnView, "cannot convert a view to capped: %s", c.Namespace())
+	}
+	return mongoerr.New(mongoerr.NotImplemented, "convertToCapped is not implemented: there are no capped collections")
+}
+
+func runCloneAsCapped(_ context.Context, c *Call) error {
+	to := c.Arg("toCollection")
+	switch {
+	case c.First.Type() != bsonval.TypeString:
+		return mongoerr.New(mongoerr.TypeMismatch, "First element must be of type String, but found %s in command", c.First.Type())
+	case to.Type() != bsonval.TypeString:
+		return mongoerr.New(mongoerr.TypeMismatch, "'toCollection' must be of type String")
+	case c.First.Str() == "" || to.Str() == "":
+		return mongoerr.New(mongoerr.InvalidNamespace, "Invalid namespace in cloneCollectionAsCapped")
+	}
+	if err := c.checkCappedSize(); err != nil {
+		return err
+	}
+	snap := c.Database().Catalog()
+	from, target := snap.Collection(c.DB, c.First.Str()), snap.Collection(c.DB, to.Str())
+	switch {
+	case from != nil && from.IsView():
+		return mongoerr.New(mongoerr.CommandNotSupportedOnView, "cloneCollectionAsCapped not supported for views: %s.%s", c.DB, c.First.Str())
+	case from == nil:
+		return mongoerr.New(mongoerr.NamespaceNotFound, "source collection %s.%s does not exist", c.DB, c.First.Str())
+	case target != nil && target.IsView():
+		return mongoerr.New(mongoerr.CommandNotSupportedOnView, "cloneCollectionAsCapped not supported for views: %s.%s", c.DB, to.Str())
+	case target != nil:
+		return mongoerr.New(mongoerr.NamespaceExists, "cloneCollectionAsCapped failed - destination collection %s.%s already exists.", c.DB, to.Str())
+	}
+	if strings.HasPrefix(to.Str(), "system.buckets.") {
+		return mongoerr.New(mongoerr.IllegalOperation, "Creation of a bucket collection is only permitted with the time-series options")
+	}
+	return mongoerr.New(mongoerr.NotImplemented, "cloneCollectionAsCapped is not implemented: there are no capped collections")
+}

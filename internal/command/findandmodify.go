@@ -1,0 +1,124 @@
+package command
+
+import (
+	"context"
+
+	"github.com/archelon-db/archelon/internal/bsonval"
+	"github.com/archelon-db/archelon/internal/database"
+	"github.com/archelon-db/archelon/internal/mongoerr"
+)
+
+func findAndModifyCommand() *Command {
+	return &Command{
+		Name: "findAndModify", Aliases: []string{"findandmodify"}, First: FirstCollection, APIv1: true, WriteConcern: true,
+		Help: "Changes or removes one document and returns it.", Retryable: true, Transient: true, Run: runFindAndModify,
+		Fields: []Field{
+			{Name: "query", Kind: Object}, {Name: "fields", Kind: Object}, {Name: "sort", Kind: Object}, {Name: "hint", Kind: Any},
+			{Name: "collation", Kind: Object}, {Name: "arrayFilters", Kind: Array}, {Name: "remove", Kind: SafeBool},
+			{Name: "update", Kind: Any}, {Name: "upsert", Kind: SafeBool}, {Name: "new", Kind: SafeBool},
+			{Name: "bypassDocumentValidation", Kind: SafeBool}, {Name: "let", Kind: Object}, {Name: "stmtId", Kind: Int32},
+			{Name: "bypassEmptyTsReplacement", Kind: SafeBool}, {Name: "collectionUUID", Kind: UUID}, {Name: "sampleId", Kind: UUID},
+			{Name: "runtimeConstants", Kind: Object, Unsupported: true}, {Name: "legacyRuntimeConstants", Kind: Object, Unsupported: true},
+			{Name: "encryptionInformation", Kind: Object, Unsupported: true}, {Name: "includeQueryStatsMetrics", Kind: Bool, Unsupported: true},
+			{Name: "originalQuery", Kind: Object, Unsupported: true}, {Name: "originalCollation", Kind: Object, Unsupported: true},
+			{Name: "isTimeseriesNamespace", Kind: SafeBool, Unsupported: true},
+			{Name: "allowShardKeyUpdatesWithoutFullShardKeyInQuery", Kind: SafeBool, Unsupported: true},
+		},
+	}
+}
+
+// findAndModify reads the arguments.
+func (c *Call) findAndModify() (*database.FindAndModify, error) {
+	s := &database.FindAndModify{
+		Filter: c.Doc("query"), Sort: c.Doc("sort"), Fields: c.Doc("fields"), Update: c.Arg("update"),
+		Remove: c.Bool("remove"), New: c.Bool("new"), Upsert: c.Bool("upsert"), Let: c.Doc("let"),
+	}
+	if s.Filter == nil {
+		s.Filter = bsonval.EmptyDoc
+	}
+	failed := func(text string) error { return mongoerr.New(mongoerr.FailedToParse, "%s", text) }
+	isPipeline := s.Update.Type() == bsonval.TypeArray
+	switch {
+	case !s.Update.IsMissing() && s.Update.Type() != bsonval.TypeDocument && !isPipeline:
+		return nil, failed("Update argument must be either an object or an array")
+	case s.Remove && !s.Update.IsMissing():
+		return nil, failed("Cannot specify both an update and remove=true")
+	case s.Remove && s.Upsert:
+		return nil, failed("Cannot specify both upsert=true and remove=true")
+	case s.Remove && s.New:
+		return nil, failed("Cannot specify both new=true and remove=true; 'remove' always returns the deleted document")
+	case !s.Remove && s.Update.IsMissing():
+		return nil, failed("Either an update or remove=true must be specified")
+	case isPipeline && c.Has("arrayFilters"):
+		return nil, failed("Cannot specify arrayFilters and a pipeline update")
+	case s.Remove && c.Has("arrayFilters"):
+		return nil, failed("Cannot specify arrayFilters and remove=true")
+	}
+	var err error
+	if s.ArrayFilters, err = parseArrayFilters(c.Arg("arrayFilters")); err != nil {
+		return nil, err
+	}
+	if s.Collation, err = c.Collation(); err != nil {
+		return nil, err
+	}
+	s.Hint, err = c.Hint()
+	return s, err
+}
+
+func runFindAndModify(ctx context.Context, c *Call) error {
+	s, err := c.findAndModify()
+	if err == nil {
+		err = c.checkCollectionUUID()
+	}
+	if err != nil {
+		return err
+	}
+	once, err := c.beginOnce(ctx, 1)
+	if err != nil {
+		return err
+	}
+	defer once.end()
+	op := c.writeOp(ctx)
+	var res database.FindAndModifyResult
+	var reply bsonval.Doc
+	if once.r == nil {
+		res, err = c.Database().FindAndModify(ctx, op, c.Namespace(), s)
+	} else if b, done := once.r.Executed(once.ids.at(0)); done {
+		c.Commands.stats.retried(1)
+		c.Reply.AppendDoc(b)
+		c.Append("retriedStmtId", bsonval.Int32(once.ids.at(0)))
+		return nil
+	} else {
+		err = once.do(op, 0, func(out *database.Outcome) []byte {
+			if out.Found.N == 0 {
+				return nil
+			}
+			reply = foundReply(s, &out.Found)
+			return reply
+		}, func() (err error) {
+			res, err = c.Database().FindAndModify(ctx, op, c.Namespace(), s)
+			return err
+		})
+	}
+	if err != nil {
+		return err
+	}
+	if reply == nil {
+		reply = foundReply(s, &res)
+	}
+	c.Reply.AppendDoc(reply)
+	return nil
+}
+
+// foundReply is the reply of a findAndModify.
+func foundReply(s *database.FindAndModify, res *database.FindAndModifyResult) bsonval.Doc {
+	b := bsonval.NewBuilder().StartDoc("lastErrorObject").Int32("n", int32(res.N))
+	if !s.Remove {
+		b.Bool("updatedExisting", res.UpdatedExisting).Value("upserted", res.Upserted)
+	}
+	b.End()
+	if res.Value == nil {
+		return b.Null("value").Build()
+	}
+	return b.Doc("value", res.Value).Build()
+}

@@ -1,0 +1,195 @@
+package command
+
+import (
+	"context"
+	"crypto/rand"
+
+	"github.com/archelon-db/archelon/internal/bsonval"
+	"github.com/archelon-db/archelon/internal/mongoerr"
+	"github.com/archelon-db/archelon/internal/session"
+	"github.com/archelon-db/archelon/server"
+)
+
+// sessionCommands are the commands on sessions and transactions.
+func sessionCommands() []*Command {
+	list := func(name, help string, run func(context.Context, *Call) error) *Command {
+		return &Command{Name: name, Help: help, First: FirstValue, FirstKind: Array, SecondaryOK: true, NoSession: true,
+			Transient: true, Run: run}
+	}
+	end := list("endSessions", "Ends sessions.", runEndSessions)
+	end.APIv1 = true
+	refresh := list("refreshSessions", "Marks sessions as used.", runRefreshSessions)
+	refresh.APIv1 = true
+	kill := list("killSessions", "Interrupts the operations of sessions and closes their cursors.", runKillSessions)
+	kill.Loose, kill.APIv1 = true, true
+	return []*Command{
+		{Name: "startSession", Help: "Makes a session.", SecondaryOK: true, NoSession: true, Transient: true, Run: runStartSession},
+		end, refresh, kill,
+		list("killAllSessions", "Kills the sessions of users, or all sessions.", runKillAllSessions),
+		list("killAllSessionsByPattern", "Kills the sessions that match patterns.", runKillSessionsByPattern),
+		{Name: "commitTransaction", Help: "Commits a transaction.", AdminOnly: true, APIv1: true, WriteConcern: true,
+			Fields: []Field{{Name: "recoveryToken", Kind: Object}, {Name: "commitTimestamp", Kind: Timestamp, Unsupported: true}}, Run: runEndTransaction},
+		{Name: "abortTransaction", Help: "Aborts a transaction.", AdminOnly: true, APIv1: true, WriteConcern: true,
+			Fields: []Field{{Name: "recoveryToken", Kind: Object}}, Run: runEndTransaction},
+	}
+}
+
+func runStartSession(_ context.Context, c *Call) error {
+	var id session.ID
+	rand.Read(id.UUID[:])
+	id.UUID[6], id.UUID[8] = id.UUID[6]&0x0f|0x40, id.UUID[8]&0x3f|0x80
+	id.UID = session.NoUser
+	if _, err := c.Commands.cfg.Sessions.Touch(id); err != nil {
+		return err
+	}
+	c.Append("id", bsonval.Document(bsonval.NewBuilder().Value("id", bsonval.Binary(4, id.UUID[:])).Build()))
+	c.Append("timeoutMinutes", bsonval.Int32(server.LogicalSessionTimeoutMinutes))
+	return nil
+}
+
+// sessionIDs reads the ids a command lists; null elements name none.
+func (c *Call) sessionIDs() ([]session.ID, error) {
+	var ids []session.ID
+	it := c.First.Doc().Iter()
+	for it.Next() {
+		if it.Value().IsNullish() {
+			continue
+		}
+		id, err := parseLSID(c.Cmd.Name+"."+c.Cmd.Name+"."+string(it.Key()), it.Value())
+		if err != nil {
+			return nil, err
+		}
+		ids = append(ids, id)
+	}
+	return ids, nil
+}
+
+func runEndSessions(ctx context.Context, c *Call) error {
+	ids, err := c.sessionIDs()
+	if err != nil {
+		return err
+	}
+	return c.Commands.cfg.Sessions.End(ctx, ids)
+}
+
+func runRefreshSessions(_ context.Context, c *Call) error {
+	ids, err := c.sessionIDs()
+	for i := 0; err == nil && i < len(ids); i++ {
+		_, err = c.Commands.cfg.Sessions.Touch(ids[i])
+	}
+	return err
+}
+
+// killOf kills what the sessions do that match.
+func (c *Call) killOf(match func(session.ID) bool) {
+	self := &c.op
+	c.Commands.operations.kill(func(op *operation) bool {
+		if op == self || op.lsid == nil {
+			return false
+		}
+		id, err := parseLSID("lsid", bsonval.Document(op.lsid))
+		return err == nil && match(id)
+	})
+	var owners []string
+	c.Commands.cfg.Sessions.Each(func(s *session.Session) {
+		if match(s.ID()) {
+			owners = append(owners, s.Owner())
+		}
+	})
+	for _, o := range owners {
+		c.Database().KillCursorsOf(o)
+	}
+}
+
+func runKillSessions(_ context.Context, c *Call) error {
+	ids, err := c.sessionIDs()
+	if err != nil {
+		return err
+	}
+	set := make(map[session.ID]bool, len(ids))
+	for _, id := range ids {
+		set[id] = true
+	}
+	c.killOf(func(id session.ID) bool { return len(set) == 0 || set[id] })
+	return nil
+}
+
+var sessionUserFields = []Field{{Name: "user", Kind: String, Required: true}, {Name: "db", Kind: String, Required: true}}
+
+func runKillAllSessions(_ context.Context, c *Call) error {
+	all := c.First.Doc().IsEmpty()
+	it := c.First.Doc().Iter()
+	for it.Next() {
+		var v [2]bsonval.Value
+		if it.Value().Type() != bsonval.TypeDocument {
+			return mongoerr.New(mongoerr.TypeMismatch, "BSON field 'killAllSessions.killAllSessions.%s' is the wrong type '%s', expected type 'object'", it.Key(), it.Value().Type())
+		}
+		if err := ParseFields("killAllSessions.killAllSessions", it.Value().Doc(), sessionUserFields, v[:]); err != nil {
+			return err
+		}
+	}
+	// Without authentication no session belongs to a user.
+	c.killOf(func(session.ID) bool { return all })
+	return nil
+}
+
+var sessionPatternFields = []Field{
+	{Name: "lsid", Kind: Object}, {Name: "uid", Kind: Any}, {Name: "users", Kind: Array}, {Name: "roles", Kind: Array},
+}
+
+func runKillSessionsByPattern(_ context.Context, c *Call) error {
+	type pattern struct {
+		id  *session.ID
+		uid []byte
+	}
+	var patterns []pattern
+	all := c.First.Doc().IsEmpty()
+	it := c.First.Doc().Iter()
+	for it.Next() {
+		if it.Value().Type() != bsonval.TypeDocument {
+			return mongoerr.New(mongoerr.TypeMismatch, "BSON field 'killAllSessionsByPattern.killAllSessionsByPattern.%s' is the wrong type '%s', expected type 'object'", it.Key(), it.Value().Type())
+		}
+		var v [4]bsonval.Value
+		if err := ParseFields("killAllSessionsByPattern.killAllSessionsByPattern", it.Value().Doc(), sessionPatternFields, v[:]); err != nil {
+			return err
+		}
+		var p pattern
+		if !v[0].IsMissing() {
+			id, err := parseLSID("lsid", v[0])
+			if err != nil {
+				return err
+			}
+			p.id = &id
+		} else if v[1].Type() == bsonval.TypeBinary {
+			p.uid = v[1].Bytes()
+		} else {
+			all = all || it.Value().Doc().IsEmpty()
+			continue
+		}
+		patterns = append(patterns, p)
+	}
+	c.killOf(func(id session.ID) bool {
+		for _, p := range patterns {
+			if p.id != nil && *p.id == id || p.uid != nil && string(p.uid) == string(id.UID[:]) {
+				return true
+			}
+		}
+		return all
+	})
+	return nil
+}
+
+// runEndTransaction answers commitTransaction and abortTransaction: there never is a transaction to end.
+func runEndTransaction(_ context.Context, c *Call) error {
+	g := &c.generic
+	if g.txnNumber.IsMissing() || g.autocommit.IsMissing() {
+		return mongoerr.New(mongoerr.CommandFailed, "%s must be run within a transaction", c.Cmd.Name)
+	}
+	n := g.txnNumber.Int64()
+	if latest, ok := c.Session.Latest(); ok && n < latest {
+		return mongoerr.New(mongoerr.TransactionTooOld, "Cannot start transaction with { txnNumber: %d } on session because a newer "+
+			"transaction with txnNumber %d has already started on this session.", n, latest)
+	}
+	return mongoerr.New(mongoerr.NoSuchTransaction, "Given transaction number %d does not match any in-progress transactions. "+
+		"The active transaction number is -1", n).WithLabels(mongoerr.LabelTransientTransaction)
+}

@@ -1,0 +1,196 @@
+package command
+
+import (
+	"context"
+	"math"
+
+	"github.com/archelon-db/archelon/internal/bsonval"
+	"github.com/archelon-db/archelon/internal/database"
+	"github.com/archelon-db/archelon/internal/mongoerr"
+	"github.com/archelon-db/archelon/server"
+)
+
+// writeCommands are the commands that change documents.
+func writeCommands() []*Command {
+	return []*Command{insertCommand(), updateCommand(), deleteCommand(), findAndModifyCommand(), bulkWriteCommand()}
+}
+
+// statementIDs number the statements of a retryable write.
+type statementIDs struct {
+	ids  bsonval.Doc // an array of int32, nil for consecutive numbers
+	base int32
+}
+
+// statementIDs reads stmtId and stmtIds.
+func (c *Call) statementIDs(statements int) (statementIDs, error) {
+	s := statementIDs{ids: c.Doc("stmtIds")}
+	if v := c.Arg("stmtId"); !v.IsMissing() {
+		if s.ids != nil {
+			return s, mongoerr.New(mongoerr.InvalidOptions, "May not specify both stmtId and stmtIds in write command. Got %s and %s", bsonval.Format(v), bsonval.FormatDoc(s.ids))
+		}
+		s.base = v.Int32()
+	}
+	if s.ids == nil {
+		return s, nil
+	}
+	it, n := s.ids.Iter(), 0
+	for ; it.Next(); n++ {
+		if it.Value().Type() != bsonval.TypeInt32 {
+			return s, wrongType(c.Cmd.Name, "stmtIds", it.Value().Type(), Int32)
+		}
+	}
+	if n != statements {
+		return s, mongoerr.New(mongoerr.InvalidLength, "Number of statement ids must match the number of batch entries. Got %d statement ids but %d operations.", n, statements)
+	}
+	return s, nil
+}
+
+func (s *statementIDs) at(i int) int32 {
+	if s.ids != nil {
+		return s.ids.Index(i).Int32()
+	}
+	return s.base + int32(i)
+}
+
+// checkBatchSize checks the number of statements of a write command.
+func checkBatchSize(n int) error {
+	if n < 1 || n > server.MaxWriteBatchSize {
+		return mongoerr.New(mongoerr.InvalidLength, "Write batch sizes must be between 1 and %d. Got %d operations.", server.MaxWriteBatchSize, n)
+	}
+	return nil
+}
+
+// endsCommand says whether an error is about the command as a whole and not about the statement that met it.
+func endsCommand(e *mongoerr.Error) bool {
+	switch e.Code {
+	case mongoerr.Interrupted, mongoerr.InterruptedAtShutdown, mongoerr.MaxTimeMSExpired, mongoerr.ClientDisconnect,
+		mongoerr.ShutdownInProgress, mongoerr.InterruptedDueToReplStateChange, mongoerr.TransactionTooOld:
+		return true
+	}
+	return false
+}
+
+// writeResult collects what the statements of a write command did.
+type writeResult struct {
+	n, modified int64
+	hasModified bool
+	upserted    []upsert
+	errors      []database.WriteError
+	retried     []int32
+	// aborted is set if the last transaction of an insert has not committed.
+	aborted bool
+}
+
+type upsert struct {
+	index int
+	id    bsonval.Value
+}
+
+// fail notes the error of a statement; it returns errors that end the command.
+func (r *writeResult) fail(index int, err error) error {
+	e := mongoerr.As(err)
+	if e == nil || endsCommand(e) {
+		return err
+	}
+	r.errors = append(r.errors, database.WriteError{Index: index, Err: e})
+	return nil
+}
+
+// appendTo writes the reply.
+func (r *writeResult) appendTo(c *Call) {
+	c.Commands.stats.retried(len(r.retried))
+	if c.WriteConcern.unacknowledged() {
+		return
+	}
+	b := bsonval.AppendElement(c.Reply.Buf, "n", countValue(r.n))
+	if r.hasModified {
+		b = bsonval.AppendElement(b, "nModified", countValue(r.modified))
+	}
+	if len(r.upserted) > 0 {
+		var at int
+		b, at = bsonval.BeginElement(b, bsonval.TypeArray, "upserted")
+		for i, u := range r.upserted {
+			var doc int
+			b, doc = beginIndexed(b, i)
+			b = bsonval.AppendElement(b, "index", bsonval.Int32(int32(u.index)))
+			b = bsonval.AppendElement(b, "_id", u.id)
+			b = bsonval.EndDoc(b, doc)
+		}
+		b = bsonval.EndDoc(b, at)
+	}
+	if c.Commands.replicated {
+		b = c.Commands.appendOpTime(b)
+	}
+	b = appendWriteErrors(b, r.errors)
+	c.Reply.Buf = appendRetried(b, r.retried)
+}
+
+func countValue(n int64) bsonval.Value { return bsonval.Int32(int32(min(n, math.MaxInt32))) }
+
+// beginIndexed starts element i of an array, a document.
+func beginIndexed(b []byte, i int) ([]byte, int) {
+	b = append(b, byte(bsonval.TypeDocument))
+	b = append(bsonval.AppendIndexKey(b, i), 0)
+	return bsonval.BeginDoc(b)
+}
+
+func appendWriteErrors(b []byte, errs []database.WriteError) []byte {
+	if len(errs) == 0 {
+		return b
+	}
+	b, at := bsonval.BeginElement(b, bsonval.TypeArray, "writeErrors")
+	for i, e := range errs {
+		var doc int
+		b, doc = beginIndexed(b, i)
+		b = bsonval.AppendElement(b, "index", bsonval.Int32(int32(e.Index)))
+		b = bsonval.AppendElement(b, "code", bsonval.Int32(int32(e.Err.Code)))
+		if len(e.Err.Extra) > 5 {
+			b = append(b, e.Err.Extra[4:len(e.Err.Extra)-1]...)
+		}
+		b = bsonval.AppendElement(b, "errmsg", bsonval.String(e.Err.Message))
+		b = bsonval.EndDoc(b, doc)
+	}
+	return bsonval.EndDoc(b, at)
+}
+
+func appendRetried(b []byte, ids []int32) []byte {
+	if len(ids) == 0 {
+		return b
+	}
+	b, at := bsonval.BeginElement(b, bsonval.TypeArray, "retriedStmtIds")
+	for i, id := range ids {
+		b = append(b, byte(bsonval.TypeInt32))
+		b = append(bsonval.AppendIndexKey(b, i), 0)
+		b = bsonval.AppendValue(b, bsonval.Int32(id))
+	}
+	return bsonval.EndDoc(b, at)
+}
+
+// appendOpTime appends electionId and opTime.
+func (cs *Commands) appendOpTime(b []byte) []byte {
+	id := cs.electionID()
+	b = bsonval.AppendElement(b, "electionId", bsonval.ObjectID(id[:]))
+	b, at := bsonval.BeginElement(b, bsonval.TypeDocument, "opTime")
+	b = appendTimestamp(b, "ts", cs.clock.time())
+	b = bsonval.AppendElement(b, "t", bsonval.Int64(term))
+	return bsonval.EndDoc(b, at)
+}
+
+// writeOp makes the kernel's operation for a write command.
+func (c *Call) writeOp(ctx context.Context) *database.Op {
+	op := c.Op(ctx)
+	op.BypassValidation = c.Bool("bypassDocumentValidation")
+	op.KeepEmptyTimestamps = c.Bool("bypassEmptyTsReplacement")
+	return op
+}
+
+var commonWriteFields = []Field{
+	{Name: "ordered", Kind: Bool}, {Name: "bypassDocumentValidation", Kind: SafeBool}, {Name: "stmtId", Kind: Int32},
+	{Name: "stmtIds", Kind: Array}, {Name: "collectionUUID", Kind: UUID}, {Name: "bypassEmptyTsReplacement", Kind: SafeBool},
+	{Name: "isTimeseriesNamespace", Kind: SafeBool, Unsupported: true}, {Name: "encryptionInformation", Kind: Object, Unsupported: true},
+	{Name: "legacyRuntimeConstants", Kind: Object, Unsupported: true}, {Name: "runtimeConstants", Kind: Object, Unsupported: true},
+	{Name: "originalQuery", Kind: Object, Unsupported: true}, {Name: "originalCollation", Kind: Object, Unsupported: true},
+}
+
+// writeFields are the arguments of a write command: its own first, for they are the ones clients send.
+func writeFields(own ...Field) []Field { return append(own, commonWriteFields...) }

@@ -1,0 +1,113 @@
+package database
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/archelon-db/archelon/internal/bsonval"
+	"github.com/archelon-db/archelon/internal/catalog"
+	"github.com/archelon-db/archelon/internal/mongoerr"
+	"github.com/archelon-db/archelon/internal/storage"
+)
+
+// copyTo moves a collection to another database: its documents are copied under
+// a temporary name there, which then becomes the target's. Writers of the
+// collection wait meanwhile.
+func (d *DB) copyTo(ctx context.Context, from, to Namespace, dropTarget bool) error {
+	coll := d.catalog.Collection(from.DB, from.Coll)
+	if coll == nil || coll.IsView() {
+		return mongoerr.New(mongoerr.NamespaceNotFound, "Source collection %s does not exist", from)
+	}
+	temp := Namespace{DB: to.DB, Coll: fmt.Sprintf("tmp%d.renameCollection", outCounter.Add(1))}
+	err := d.createCopy(ctx, temp, coll)
+	if err == nil {
+		err = d.catalog.Change(ctx, func(ch *catalog.Change) error {
+			return d.moveTo(ctx, ch, coll, temp, to, dropTarget)
+		})
+	}
+	if err != nil {
+		if _, _, undo := d.Drop(context.WithoutCancel(ctx), temp); undo != nil {
+			d.log.Error("drop temporary collection of a rename", "ns", temp.String(), "error", undo)
+		}
+	}
+	return clientError(ctx, err)
+}
+
+// createCopy makes an empty collection with the options and indexes of another.
+func (d *DB) createCopy(ctx context.Context, ns Namespace, coll *catalog.Collection) error {
+	fresh, err := catalog.NewCollection(ns.DB, ns.Coll, coll.Options)
+	if err != nil {
+		return err
+	}
+	for _, x := range coll.Indexes {
+		y, err := catalog.NewIndex(x.Spec)
+		if err != nil {
+			return err
+		}
+		fresh.Indexes = append(fresh.Indexes, y)
+	}
+	return d.catalog.Change(ctx, func(ch *catalog.Change) error { return ch.Create(ctx, fresh) })
+}
+
+// copyDocuments copies all documents as they are.
+func (d *DB) copyDocuments(ctx context.Context, coll *catalog.Collection, to Namespace) error {
+	txn := d.engine.Begin(storage.TxnOptions{ReadOnly: true})
+	defer txn.Rollback()
+	it, err := txn.Scan(ctx, coll.Table, storage.RecordRange{})
+	if err != nil {
+		return err
+	}
+	defer it.Close()
+	op := d.NewOp(ctx)
+	op.NoSync, op.BypassValidation, op.KeepEmptyTimestamps = true, true, true
+	var docs []bsonval.Doc
+	size := 0
+	flush := func() error {
+		res, err := d.Insert(ctx, op, to, docs, true)
+		if err == nil && len(res.Errors) > 0 {
+			err = res.Errors[0].Err
+		}
+		docs, size = docs[:0], 0
+		return err
+	}
+	for it.Next() {
+		docs = append(docs, bsonval.Doc(it.Doc()).Clone())
+		if size += len(it.Doc()); len(docs) >= insertBatchDocs || size >= insertBatchBytes {
+			if err := flush(); err != nil {
+				return err
+			}
+		}
+	}
+	if err := it.Err(); err != nil {
+		return err
+	}
+	return flush()
+}
+
+// moveTo fills the copy while nobody writes the source, puts it in the place of
+// the target and drops the source.
+func (d *DB) moveTo(ctx context.Context, ch *catalog.Change, coll *catalog.Collection, temp, to Namespace, dropTarget bool) error {
+	ch.Hold(coll)
+	if ch.Collection(coll.DB, coll.Name) != coll {
+		return mongoerr.New(mongoerr.NamespaceNotFound, "Source collection %s does not exist", coll.Namespace())
+	}
+	if err := d.copyDocuments(ctx, coll, temp); err != nil {
+		return err
+	}
+	fresh := ch.Collection(temp.DB, temp.Coll)
+	if fresh == nil {
+		return mongoerr.New(mongoerr.NamespaceNotFound, "temporary collection %s was dropped", temp)
+	}
+	if target := ch.Collection(to.DB, to.Coll); target != nil {
+		if target.IsView() || !dropTarget {
+			return mongoerr.New(mongoerr.NamespaceExists, "target namespace exists")
+		}
+		if err := d.drop(ctx, ch, target); err != nil {
+			return err
+		}
+	}
+	if _, err := ch.Rename(ctx, fresh, to.DB, to.Coll); err != nil {
+		return err
+	}
+	return d.drop(ctx, ch, coll)
+}

@@ -1,0 +1,145 @@
+package database
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"github.com/archelon-db/archelon/internal/catalog"
+	"github.com/archelon-db/archelon/internal/storage"
+)
+
+// The number and size of a collection's documents are kept in memory, written at a
+// clean stop and removed at start, so that after a crash nothing stale is
+// believed:
+//
+//	"S" uuid(16) → count (8 bytes big endian), bytes (8)
+//	"s"          → present only between a clean stop and the next start
+
+var cleanKey = []byte("s")
+
+func countKey(c *catalog.Collection) []byte { return append([]byte("S"), c.UUID[:]...) }
+
+// loadCounts reads the counts of a clean stop, or starts counting.
+func (d *DB) loadCounts(ctx context.Context) error {
+	txn := d.engine.Begin(storage.TxnOptions{})
+	defer txn.Rollback()
+	_, err := txn.GetMeta(ctx, cleanKey)
+	if errors.Is(err, storage.ErrNotFound) {
+		if len(d.catalog.Snapshot().Databases()) == 0 {
+			close(d.counted)
+		}
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("read collection counts: %w", err)
+	}
+	snap := d.catalog.Snapshot()
+	for _, db := range snap.Databases() {
+		for _, c := range snap.Collections(db) {
+			v, err := txn.GetMeta(ctx, countKey(c))
+			if err == nil && len(v) == 16 && c.Guard != nil {
+				c.Guard.Count.Store(int64(binary.BigEndian.Uint64(v)))
+				c.Guard.Bytes.Store(int64(binary.BigEndian.Uint64(v[8:])))
+			}
+		}
+	}
+	if err := txn.DeleteMeta(ctx, cleanKey); err != nil {
+		return fmt.Errorf("read collection counts: %w", err)
+	}
+	close(d.counted)
+	_, err = txn.Commit(ctx)
+	return err
+}
+
+func (d *DB) saveCounts(ctx context.Context) error {
+	select {
+	case <-d.counted:
+	default:
+		return nil // never counted since a crash: the next start does
+	}
+	txn := d.engine.Begin(storage.TxnOptions{})
+	defer txn.Rollback()
+	snap := d.catalog.Snapshot()
+	for _, db := range snap.Databases() {
+		for _, c := range snap.Collections(db) {
+			if c.Guard == nil {
+				continue
+			}
+			v := binary.BigEndian.AppendUint64(nil, uint64(c.Guard.Count.Load()))
+			v = binary.BigEndian.AppendUint64(v, uint64(c.Guard.Bytes.Load()))
+			if err := txn.PutMeta(ctx, countKey(c), v); err != nil {
+				return err
+			}
+		}
+	}
+	if err := txn.PutMeta(ctx, cleanKey, []byte{1}); err != nil {
+		return err
+	}
+	_, err := txn.Commit(ctx)
+	return err
+}
+
+// counts returns the number and size of a collection's documents, counting all
+// collections first if that has not been done since a crash.
+func (d *DB) counts(ctx context.Context, c *catalog.Collection) (count, bytes int64, err error) {
+	select {
+	case <-d.counted:
+	default:
+		if err := d.recount(ctx); err != nil {
+			return 0, 0, err
+		}
+	}
+	if c.Guard == nil {
+		return 0, 0, nil
+	}
+	return max(c.Guard.Count.Load(), 0), max(c.Guard.Bytes.Load(), 0), nil
+}
+
+// recount counts every collection that existed at start. Writers of a
+// collection wait while it is counted.
+func (d *DB) recount(ctx context.Context) error {
+	d.catalogCount.Lock()
+	defer d.catalogCount.Unlock()
+	select {
+	case <-d.counted:
+		return nil
+	default:
+	}
+	snap := d.catalog.Snapshot()
+	for _, db := range snap.Databases() {
+		for _, c := range snap.Collections(db) {
+			if c.Guard == nil {
+				continue
+			}
+			if err := d.recountOne(ctx, c); err != nil {
+				return err
+			}
+		}
+	}
+	close(d.counted)
+	return nil
+}
+
+func (d *DB) recountOne(ctx context.Context, c *catalog.Collection) error {
+	c.Guard.Lock()
+	defer c.Guard.Unlock()
+	txn := d.engine.Begin(storage.TxnOptions{ReadOnly: true})
+	defer txn.Rollback()
+	it, err := txn.Scan(ctx, c.Table, storage.RecordRange{})
+	if err != nil {
+		return err
+	}
+	defer it.Close()
+	var count, bytes int64
+	for it.Next() {
+		count++
+		bytes += int64(len(it.Doc()))
+	}
+	if it.Err() == nil {
+		c.Guard.Count.Store(count)
+		c.Guard.Bytes.Store(bytes)
+	}
+	return it.Err()
+}

@@ -1,0 +1,333 @@
+package database
+
+import (
+	"context"
+	"io"
+	"slices"
+	"sync/atomic"
+
+	"github.com/archelon-db/archelon/internal/bsonval"
+	"github.com/archelon-db/archelon/internal/catalog"
+	"github.com/archelon-db/archelon/internal/exec"
+	"github.com/archelon-db/archelon/internal/expr"
+	"github.com/archelon-db/archelon/internal/match"
+	"github.com/archelon-db/archelon/internal/mongoerr"
+	"github.com/archelon-db/archelon/internal/pipeline"
+	"github.com/archelon-db/archelon/internal/plan"
+	"github.com/archelon-db/archelon/internal/sortkey"
+)
+
+// data gives a pipeline its collections: it implements pipeline.Data. All scans
+// read through the cursor's view.
+type data struct {
+	db     *DB
+	op     *Op
+	c      *compilation
+	cur    *Cursor
+	hint   *plan.Hint // for the collection hinted
+	hinted Namespace
+
+	// main is the first scan opened, for explain.
+	main *collSource
+}
+
+var _ pipeline.Data = (*data)(nil)
+
+// Open implements pipeline.Data.
+func (t *data) Open(ctx context.Context, ns Namespace, q pipeline.Query) (pipeline.Source, error) {
+	coll := t.db.catalog.Collection(ns.DB, ns.Coll)
+	ec := &expr.Context{Env: t.c.env, Vars: slices.Clone(q.Vars)}
+	m, err := t.matcher(q)
+	if err != nil {
+		return nil, err
+	}
+	var order *sortkey.Pattern
+	if len(q.Sort) > 5 {
+		if order, err = sortkey.Compile(q.Sort); err != nil {
+			return nil, err
+		}
+	}
+	src := &collSource{data: t, q: q, ec: ec, order: order, skip: q.Skip, left: -1}
+	if q.Limit > 0 {
+		src.left = q.Limit
+	}
+	switch {
+	case coll == nil:
+		return pipeline.NewList(nil), nil
+	case coll.IsView():
+		src.view, err = t.openView(ctx, ns)
+		src.matcher = m
+		return src, err
+	}
+	pq := &plan.Query{Filter: m, Sort: order, Collation: t.c.collation, Need: needOf(q.Deps)}
+	if t.hint != nil && ns == t.hinted {
+		pq.Hint = t.hint
+	}
+	p, trials, err := t.db.choose(ctx, &t.cur.view, coll, pq, ec)
+	if err != nil {
+		return nil, err
+	}
+	src.trials = trials
+	src.scan = exec.Open(&t.cur.view, coll, p, ec)
+	if t.main == nil {
+		t.main = src
+	}
+	return src, nil
+}
+
+func (t *data) matcher(q pipeline.Query) (*match.Matcher, error) {
+	if q.Matcher != nil {
+		return q.Matcher, nil
+	}
+	return t.c.filter(q.Filter, 0)
+}
+
+// needOf is what the planner may cover: top-level fields only.
+func needOf(deps *expr.Deps) []string {
+	if deps == nil || deps.All {
+		return nil
+	}
+	need := make([]string, 0, len(deps.Fields))
+	for _, f := range deps.Fields {
+		if !slices.Contains(need, f) {
+			need = append(need, f)
+		}
+	}
+	return need
+}
+
+// openView runs a view's pipeline.
+func (t *data) openView(ctx context.Context, ns Namespace) (pipeline.Source, error) {
+	base, stages, err := t.db.resolveView(ns)
+	if err != nil {
+		return nil, err
+	}
+	c := &compilation{env: t.c.env, compiler: expr.NewCompiler(t.c.env), collation: t.c.collation}
+	pipe, err := pipeline.Parse(stages, pipeline.Options{Compiler: c.compiler, NS: base})
+	if err != nil {
+		return nil, err
+	}
+	pipe.Optimize()
+	inner := &data{db: t.db, op: t.op, c: c, cur: t.cur}
+	a := &aggregation{db: t.db, op: t.op, ns: base, c: c, pipe: pipe, data: inner, env: &pipeline.Env{
+		Expr: c.env, Data: inner, AllowDiskUse: true, TempFile: t.db.tempFile, NewObjectID: t.db.ids.bytes,
+	}}
+	return a.open(ctx)
+}
+
+// collSource reads one collection (or view) for a pipeline.
+type collSource struct {
+	data    *data
+	q       pipeline.Query
+	ec      *expr.Context
+	order   *sortkey.Pattern
+	trials  []exec.Trial
+	scan    *exec.Scan
+	view    pipeline.Source // of a view, instead of scan
+	matcher *match.Matcher  // applied to a view's documents
+	sorter  *pipeline.Sorter
+	sorted  pipeline.Source
+
+	skip, left int64 // left < 0 is no limit
+}
+
+// Next implements pipeline.Source.
+func (s *collSource) Next(ctx context.Context) (bsonval.Doc, error) {
+	for s.left != 0 {
+		d, err := s.ordered(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if s.skip > 0 {
+			s.skip--
+			continue
+		}
+		if s.left > 0 {
+			s.left--
+		}
+		return d, nil
+	}
+	return nil, io.EOF
+}
+
+func (s *collSource) ordered(ctx context.Context) (bsonval.Doc, error) {
+	if s.order == nil || s.scan != nil && s.scan.Plan.Sorted {
+		return s.found(ctx)
+	}
+	if s.sorted != nil {
+		return s.sorted.Next(ctx)
+	}
+	limit := int64(0)
+	if s.left >= 0 {
+		limit = s.skip + s.left
+	}
+	s.sorter = pipeline.NewSorter(s.order, limit, &pipeline.Env{
+		Expr: s.data.c.env, AllowDiskUse: true, TempFile: s.data.db.tempFile,
+	})
+	for {
+		d, err := s.found(ctx)
+		if err == io.EOF {
+			break
+		}
+		if err == nil {
+			err = s.sorter.Add(d, nil)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	var err error
+	if s.sorted, err = s.sorter.Sorted(); err != nil {
+		return nil, err
+	}
+	return s.sorted.Next(ctx)
+}
+
+// found is the next matching document in any order.
+func (s *collSource) found(ctx context.Context) (bsonval.Doc, error) {
+	if s.scan != nil {
+		row, err := s.scan.Next(ctx)
+		return row.Doc, err
+	}
+	for {
+		d, err := s.view.Next(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if ok, err := s.matcher.Match(s.ec, d); ok || err != nil {
+			return d, err
+		}
+	}
+}
+
+// Close implements pipeline.Source.
+func (s *collSource) Close() error {
+	if s.sorter != nil {
+		s.sorter.Close()
+	}
+	if s.view != nil {
+		return s.view.Close()
+	}
+	if s.scan == nil {
+		return nil
+	}
+	s.data.db.Metrics.ScannedKeys.Add(s.scan.Stats.KeysExamined)
+	s.data.db.Metrics.ScannedDocs.Add(s.scan.Stats.DocsExamined)
+	return s.scan.Close()
+}
+
+// HasIndex implements pipeline.Data.
+func (t *data) HasIndex(_ context.Context, ns Namespace, field string) bool {
+	coll := t.db.catalog.Collection(ns.DB, ns.Coll)
+	if coll == nil {
+		return false
+	}
+	return slices.ContainsFunc(coll.Indexes, func(x *catalog.Index) bool {
+		return x.Fields[0].Path == field && x.Ready && !x.Hidden && !x.Sparse && x.Partial == nil &&
+			x.Collation.Equal(t.c.collation)
+	})
+}
+
+// HasUniqueIndex implements pipeline.Data.
+func (t *data) HasUniqueIndex(_ context.Context, ns Namespace, fields []string) (bool, error) {
+	if len(fields) == 1 && fields[0] == "_id" {
+		return true, nil
+	}
+	coll := t.db.catalog.Collection(ns.DB, ns.Coll)
+	if coll == nil {
+		return false, nil
+	}
+	return slices.ContainsFunc(coll.Indexes, func(x *catalog.Index) bool {
+		if !x.Unique || !x.Ready || x.Partial != nil || len(x.Fields) != len(fields) ||
+			!x.Collation.Equal(t.c.collation) {
+			return false
+		}
+		for _, f := range x.Fields {
+			if !slices.Contains(fields, f.Path) {
+				return false
+			}
+		}
+		return true
+	}), nil
+}
+
+// System implements pipeline.Data.
+func (t *data) System(ctx context.Context, ns Namespace, stage string, arg bsonval.Doc) (pipeline.Source, error) {
+	switch stage {
+	case "$collStats", "$indexStats", "$planCacheStats", "$listCatalog", "$listClusterCatalog":
+		docs, err := t.db.systemStage(ctx, ns, stage, arg)
+		return pipeline.NewList(docs), err
+	}
+	if t.db.System == nil {
+		return nil, mongoerr.New(mongoerr.NotImplemented, "%s is not supported", stage)
+	}
+	return t.db.System(ctx, ns, stage, arg)
+}
+
+// GeoIndexes implements pipeline.Data. There are no geo indexes yet.
+func (t *data) GeoIndexes(_ context.Context, ns Namespace) ([]pipeline.GeoIndex, error) {
+	if t.db.catalog.Collection(ns.DB, ns.Coll) == nil {
+		return nil, mongoerr.New(mongoerr.NamespaceNotFound, "$geoNear requires a collection, but %s does not exist", ns)
+	}
+	return nil, nil
+}
+
+// outCounter makes the names of $out's temporary collections different.
+var outCounter atomic.Int64
+
+// Merge implements pipeline.Data.
+func (t *data) Merge(ctx context.Context, ns Namespace, m pipeline.MergeOp) error {
+	op := *t.op
+	return t.db.writeCreating(ctx, &op, ns, func(w *writer) error {
+		if m.MustInsert {
+			return w.insertOne(ctx, m.Insert)
+		}
+		sel, err := w.selection(t.c, m.Filter, nil, nil)
+		if err != nil {
+			return err
+		}
+		found, ok, err := w.first(ctx, sel)
+		switch {
+		case err != nil:
+			return err
+		case !ok && m.MustMatch:
+			return mongoerr.New(mongoerr.MergeStageNoMatchingDocument,
+				"$merge could not find a matching document in the target collection for at least one document in the "+
+					"source collection")
+		case !ok && m.Insert == nil, ok && m.Update == nil:
+			return nil
+		case !ok:
+			return w.insertOne(ctx, m.Insert)
+		}
+		doc, err := m.Update(found.doc)
+		if err != nil {
+			return err
+		}
+		return w.merged(ctx, found, doc)
+	})
+}
+
+// merged stores the new version of a document, its _id unchanged.
+func (w *writer) merged(ctx context.Context, t target, doc bsonval.Doc) error {
+	if id := doc.Lookup("_id"); !id.IsMissing() && !bsonval.Equal(id, t.doc.Lookup("_id")) {
+		return mongoerr.New(mongoerr.ImmutableField, "$merge failed to update the matching document, did you attempt to "+
+			"modify the _id or the shard key? :: caused by :: Performing an update on the path '_id' would modify the "+
+			"immutable field '_id'")
+	}
+	if doc.Lookup("_id").IsMissing() {
+		dst, at := bsonval.BeginDoc(nil)
+		dst = bsonval.AppendElement(dst, "_id", t.doc.Lookup("_id"))
+		doc = bsonval.EndDoc(append(dst, doc[4:len(doc)-1]...), at)
+	}
+	doc, err := w.db.prepare(w.op, doc)
+	if err != nil {
+		return err
+	}
+	if err := w.validate(ctx, doc, t.doc); err != nil {
+		return err
+	}
+	if err := w.txn.Lock(ctx, w.coll.Table, t.id); err != nil {
+		return err
+	}
+	return w.replace(ctx, t.id, t.doc, doc, nil)
+}

@@ -1,0 +1,192 @@
+package database
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/archelon-db/archelon/internal/bsonval"
+	"github.com/archelon-db/archelon/internal/catalog"
+	"github.com/archelon-db/archelon/internal/expr"
+	"github.com/archelon-db/archelon/internal/js"
+	"github.com/archelon-db/archelon/internal/mongoerr"
+	"github.com/archelon-db/archelon/internal/pipeline"
+	"github.com/archelon-db/archelon/internal/storage"
+)
+
+// Namespace names a collection.
+type Namespace = pipeline.Namespace
+
+// Config is what a database is made of.
+type Config struct {
+	// Engine keeps the bytes. The database closes it.
+	Engine storage.Engine
+
+	// Logger is required.
+	Logger *slog.Logger
+
+	// TempDir is where large sorts and groups spill; empty means the system's
+	// folder for temporary files.
+	TempDir string
+
+	// JS runs JavaScript; nil turns $where and $function off.
+	JS *js.Engine
+
+	// CursorTimeout is how long an idle cursor lives; 0 means 10 minutes.
+	CursorTimeout time.Duration
+}
+
+// DB is an open database. All methods are safe for concurrent use.
+type DB struct {
+	engine  storage.Engine
+	catalog *catalog.Catalog
+	log     *slog.Logger
+	tempDir string
+	js      *js.Engine
+
+	cursors *cursors
+	plans   planCache
+	ids     objectIDs
+
+	counted      chan struct{} // closed when the collections have been counted after a crash
+	catalogCount sync.Mutex    // serialises recount
+	stop         context.CancelFunc
+	work         sync.WaitGroup
+
+	// Metrics counts what was done since the start.
+	Metrics Metrics
+
+	// System opens aggregation stages that report on the server as a whole
+	// ($currentOp, $listLocalSessions …); set by the command layer before serving.
+	System func(ctx context.Context, ns Namespace, stage string, arg bsonval.Doc) (pipeline.Source, error)
+}
+
+// Metrics are counters for serverStatus.
+type Metrics struct {
+	Inserted, Updated, Deleted, Returned atomic.Int64
+	WriteConflicts                       atomic.Int64
+	ScannedKeys, ScannedDocs             atomic.Int64
+	CollectionScans                      atomic.Int64
+}
+
+// Open opens a database on an engine.
+func Open(ctx context.Context, cfg Config) (*DB, error) {
+	if cfg.Logger == nil || cfg.Engine == nil {
+		return nil, errors.New("database: engine and logger are required")
+	}
+	cat, err := catalog.Open(ctx, cfg.Engine)
+	if err != nil {
+		return nil, err
+	}
+	background, stop := context.WithCancel(context.Background())
+	d := &DB{
+		engine: cfg.Engine, catalog: cat, log: cfg.Logger, tempDir: cfg.TempDir, js: cfg.JS,
+		stop: stop, counted: make(chan struct{}),
+	}
+	d.ids.init()
+	d.cursors = newCursors(cfg.CursorTimeout)
+	if err := d.loadCounts(ctx); err != nil {
+		stop()
+		return nil, err
+	}
+	if err := d.dropUnfinishedIndexes(ctx); err != nil {
+		stop()
+		return nil, err
+	}
+	d.work.Go(func() { d.cursors.reap(background) })
+	d.work.Go(func() { d.expireLoop(background) })
+	return d, nil
+}
+
+// Close stops background work, writes the collections' counts and closes the
+// engine.
+func (d *DB) Close() error {
+	d.stop()
+	d.work.Wait()
+	d.cursors.closeAll()
+	return errors.Join(d.saveCounts(context.Background()), d.engine.Close())
+}
+
+// Catalog returns the catalog as it is now.
+func (d *DB) Catalog() *catalog.Snapshot { return d.catalog.Snapshot() }
+
+// Engine returns the storage engine, for its statistics.
+func (d *DB) Engine() storage.Engine { return d.engine }
+
+// NewObjectID returns a new ObjectId.
+func (d *DB) NewObjectID() bsonval.Value { return d.ids.next() }
+
+// Op is one operation: what its statements share. The zero Op is an operation
+// with defaults.
+type Op struct {
+	// Env is what expressions may know; made by NewOp.
+	Env *expr.Env
+
+	// NoSync acknowledges before the commit is on disk (write concern w: 0 or
+	// j: false).
+	NoSync bool
+
+	// BypassValidation skips collection validators.
+	BypassValidation bool
+
+	// KeepEmptyTimestamps stores Timestamp(0, 0) as it is instead of the present
+	// time.
+	KeepEmptyTimestamps bool
+
+	// Owner is the session that cursors belong to; empty for none.
+	Owner string
+
+	// BeforeCommit, if set, is called in each write transaction just before it
+	// commits, to store what must be decided together with the write.
+	BeforeCommit func(ctx context.Context, txn storage.Txn) error
+
+	// Outcome is what the transaction has done, when BeforeCommit is called.
+	Outcome Outcome
+}
+
+// NewOp makes an operation that begins now.
+func (d *DB) NewOp(ctx context.Context) *Op {
+	env := &expr.Env{NowMS: time.Now().UnixMilli(), Rand: rand.Float64, Ctx: ctx}
+	if d.js != nil {
+		env.JS = d.js.NewSession()
+	}
+	return &Op{Env: env}
+}
+
+// tempFile makes a scratch file without a name.
+func (d *DB) tempFile() (pipeline.TempFile, error) {
+	f, err := os.CreateTemp(d.tempDir, "archelon-spill-*")
+	if err != nil {
+		return nil, fmt.Errorf("spill to disk: %w", err)
+	}
+	// The file lives as long as it is open.
+	return f, os.Remove(f.Name())
+}
+
+// clientError turns errors of the engine and of contexts into what clients are
+// told. Others pass unchanged.
+func clientError(ctx context.Context, err error) error {
+	switch {
+	case err == nil || mongoerr.As(err) != nil:
+		return err
+	case errors.Is(err, storage.ErrWriteConflict):
+		return mongoerr.New(mongoerr.WriteConflict, "Caused by :: Write conflict during plan execution and yielding is "+
+			"disabled. :: Please retry your operation or multi-document transaction.")
+	case errors.Is(err, context.DeadlineExceeded):
+		return mongoerr.New(mongoerr.MaxTimeMSExpired, "operation exceeded time limit")
+	case errors.Is(err, context.Canceled):
+		if e := mongoerr.As(context.Cause(ctx)); e != nil {
+			return e
+		}
+		return mongoerr.New(mongoerr.Interrupted, "operation was interrupted")
+	case errors.Is(err, storage.ErrClosed):
+		return mongoerr.New(mongoerr.InterruptedAtShutdown, "interrupted at shutdown")
+	}
+	return err
+}

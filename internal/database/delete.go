@@ -1,0 +1,85 @@
+package database
+
+import (
+	"context"
+
+	"github.com/archelon-db/archelon/internal/bsonval"
+	"github.com/archelon-db/archelon/internal/collation"
+	"github.com/archelon-db/archelon/internal/plan"
+	"github.com/archelon-db/archelon/internal/storage"
+)
+
+// DeleteStatement is one element of a delete command.
+type DeleteStatement struct {
+	Filter    bsonval.Doc
+	Multi     bool
+	Hint      *plan.Hint
+	Collation *collation.Spec
+	Let       bsonval.Doc
+}
+
+// Delete runs one delete statement and returns how many documents it deleted.
+func (d *DB) Delete(ctx context.Context, op *Op, ns Namespace, s *DeleteStatement) (n int64, err error) {
+	c, err := op.compilation(d.catalog.Collection(ns.DB, ns.Coll), s.Collation, s.Let)
+	if err != nil {
+		return 0, err
+	}
+	if s.Multi {
+		n, err = d.deleteMany(ctx, op, ns, s, c)
+	} else {
+		n, err = d.deleteFirst(ctx, op, ns, s, c)
+	}
+	d.Metrics.Deleted.Add(n)
+	return n, err
+}
+
+func (d *DB) deleteFirst(ctx context.Context, op *Op, ns Namespace, s *DeleteStatement, c *compilation) (n int64, err error) {
+	err = d.existing(ctx, op, ns, false, func(w *writer) error {
+		n = 0
+		sel, err := w.selection(c, s.Filter, nil, s.Hint)
+		if err != nil {
+			return err
+		}
+		t, ok, err := w.first(ctx, sel)
+		op.Outcome.Deleted = 0
+		if !ok || err != nil {
+			return err
+		}
+		n, op.Outcome.Deleted = 1, 1
+		return w.remove(ctx, t.id, t.doc)
+	})
+	if err != nil {
+		n = 0
+	}
+	return n, err
+}
+
+func (d *DB) deleteMany(ctx context.Context, op *Op, ns Namespace, s *DeleteStatement, c *compilation) (total int64, err error) {
+	m, err := c.filter(s.Filter, 0)
+	if err != nil {
+		return 0, err
+	}
+	ids, err := d.all(ctx, op, ns, c, m, s.Hint)
+	if err != nil {
+		return 0, clientError(ctx, err)
+	}
+	err = d.inBatches(ctx, op, ns, ids, func(w *writer, ids []storage.RecordID) (done func(), err error) {
+		var n int64
+		ec := c.context()
+		for _, id := range ids {
+			t, ok, err := w.again(ctx, id, m, ec)
+			if err != nil {
+				return nil, err
+			}
+			if !ok {
+				continue
+			}
+			if err := w.remove(ctx, t.id, t.doc); err != nil {
+				return nil, err
+			}
+			n++
+		}
+		return func() { total += n }, nil
+	})
+	return total, err
+}

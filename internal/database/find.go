@@ -1,0 +1,303 @@
+package database
+
+import (
+	"context"
+	"errors"
+	"io"
+
+	"github.com/archelon-db/archelon/internal/bsonval"
+	"github.com/archelon-db/archelon/internal/catalog"
+	"github.com/archelon-db/archelon/internal/collation"
+	"github.com/archelon-db/archelon/internal/exec"
+	"github.com/archelon-db/archelon/internal/expr"
+	"github.com/archelon-db/archelon/internal/keystring"
+	"github.com/archelon-db/archelon/internal/match"
+	"github.com/archelon-db/archelon/internal/mongoerr"
+	"github.com/archelon-db/archelon/internal/pipeline"
+	"github.com/archelon-db/archelon/internal/plan"
+	"github.com/archelon-db/archelon/internal/projection"
+	"github.com/archelon-db/archelon/internal/sortkey"
+	"github.com/archelon-db/archelon/internal/storage"
+)
+
+// FindQuery is the query of a find, count or distinct command.
+type FindQuery struct {
+	Filter, Projection, Sort, Let bsonval.Doc
+	Skip, Limit                   int64 // 0 is no limit
+	Hint                          *plan.Hint
+	Min, Max                      bsonval.Doc
+	ReturnKey, ShowRecordID       bool
+	AllowDiskUse                  bool
+	Collation                     *collation.Spec
+	NoCursorTimeout               bool
+	Comment                       bsonval.Value
+
+	// Tailable and AwaitData ask for a cursor that waits for new documents of a
+	// capped collection.
+	Tailable, AwaitData bool
+}
+
+// Find opens a cursor on the documents of a collection or view. One that does
+// not exist is empty.
+func (d *DB) Find(ctx context.Context, op *Op, ns Namespace, q *FindQuery) (*Cursor, error) {
+	coll := d.catalog.Collection(ns.DB, ns.Coll)
+	if coll != nil && coll.IsView() {
+		return d.findView(ctx, op, ns, q)
+	}
+	if q.Tailable && coll != nil {
+		return nil, mongoerr.New(mongoerr.BadValue,
+			"error processing query: ns=%s tailable cursor requested on non capped collection", ns)
+	}
+	cur := &Cursor{db: d, ns: ns, owner: op.Owner, noTimeout: q.NoCursorTimeout}
+	cur.attach()
+	f, err := d.newFinder(ctx, op, coll, q, &cur.view)
+	if err != nil {
+		cur.Close()
+		return nil, clientError(ctx, err)
+	}
+	cur.out, cur.env = f, f.c.env
+	return cur, nil
+}
+
+// finder streams the results of a find.
+type finder struct {
+	db   *DB
+	c    *compilation
+	q    *FindQuery
+	coll *catalog.Collection
+	ec   *expr.Context
+
+	matcher *match.Matcher
+	sort    *sortkey.Pattern
+	proj    *projection.Projection
+	plan    *plan.Plan
+	trials  []exec.Trial
+	scan    *exec.Scan
+	sorter  *pipeline.Sorter
+	sorted  pipeline.MetaSource
+
+	skip, left int64 // left < 0 is no limit
+	buf        []byte
+}
+
+// newFinder plans a find. The view must have a transaction. coll may be nil.
+func (d *DB) newFinder(ctx context.Context, op *Op, coll *catalog.Collection, q *FindQuery, view *exec.View) (*finder, error) {
+	f := &finder{db: d, q: q, coll: coll, skip: q.Skip, left: -1}
+	if q.Limit > 0 {
+		f.left = q.Limit
+	}
+	var err error
+	if f.c, err = op.compilation(coll, q.Collation, q.Let); err != nil {
+		return nil, err
+	}
+	if f.matcher, err = f.c.filter(q.Filter, 0); err != nil {
+		return nil, err
+	}
+	if len(q.Sort) > 5 && q.Sort.Lookup("$natural").IsMissing() {
+		if f.sort, err = sortkey.Compile(q.Sort); err != nil {
+			return nil, err
+		}
+	}
+	if len(q.Projection) > 5 {
+		f.proj, err = projection.Compile(q.Projection, projection.Options{
+			Mode: projection.Find, Compiler: f.c.compiler, Filter: f.matcher,
+		})
+		if err != nil {
+			return nil, err
+		}
+		if f.proj.IsIdentity() {
+			f.proj = nil
+		}
+	}
+	f.ec = f.c.context()
+	if coll == nil {
+		return f, nil
+	}
+	f.plan, f.trials, err = d.choose(ctx, view, coll, f.query(), f.ec)
+	if err != nil {
+		return nil, err
+	}
+	f.scan = exec.Open(view, coll, f.plan, f.ec)
+	return f, nil
+}
+
+// query is what is asked of the planner.
+func (f *finder) query() *plan.Query {
+	q := &plan.Query{
+		Filter: f.matcher, Sort: f.sort, Collation: f.c.collation, Hint: f.q.Hint, Min: f.q.Min, Max: f.q.Max,
+		Need: f.need(),
+	}
+	if v := f.q.Sort.Lookup("$natural"); len(f.q.Sort) > 5 && v.IsNumber() && q.Hint == nil {
+		q.Hint = &plan.Hint{Natural: 1}
+		if v.AsDouble() < 0 {
+			q.Hint.Natural = -1
+		}
+	}
+	return q
+}
+
+// need lists the fields that an index must hold to answer without the documents;
+// nil means whole documents.
+func (f *finder) need() []string {
+	if f.proj == nil || f.q.ReturnKey || f.q.ShowRecordID {
+		return nil
+	}
+	paths, excludeID, ok := f.proj.IsSimpleInclusion()
+	if !ok {
+		return nil
+	}
+	need := append([]string{}, paths...)
+	if !excludeID {
+		need = append(need, "_id")
+	}
+	return need
+}
+
+// Append implements stream.
+func (f *finder) Append(ctx context.Context, dst []byte) ([]byte, error) {
+	for {
+		if f.left == 0 || f.scan == nil {
+			return dst, io.EOF
+		}
+		d, id, err := f.next(ctx)
+		if err != nil {
+			return dst, err
+		}
+		if f.skip > 0 {
+			f.skip--
+			continue
+		}
+		if f.left > 0 {
+			f.left--
+		}
+		return f.write(dst, d, id)
+	}
+}
+
+// next returns the next document in order.
+func (f *finder) next(ctx context.Context) (bsonval.Doc, storage.RecordID, error) {
+	if f.sort == nil || f.plan.Sorted {
+		row, err := f.scan.Next(ctx)
+		return row.Doc, row.ID, err
+	}
+	if f.sorted == nil {
+		if err := f.fill(ctx); err != nil {
+			return nil, 0, err
+		}
+	}
+	d, err := f.sorted.Next(ctx)
+	if err != nil {
+		return nil, 0, err
+	}
+	return d, storage.RecordID(f.sorted.Metadata().Lookup("id").Int64()), nil
+}
+
+// fill sorts everything the scan finds.
+func (f *finder) fill(ctx context.Context) error {
+	limit := int64(0)
+	if f.left >= 0 {
+		limit = f.skip + f.left
+	}
+	f.sorter = pipeline.NewSorter(f.sort, limit, &pipeline.Env{
+		Expr: f.c.env, AllowDiskUse: f.q.AllowDiskUse, TempFile: f.db.tempFile,
+	})
+	var meta bsonval.Doc
+	for {
+		row, err := f.scan.Next(ctx)
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return err
+		}
+		if f.q.ShowRecordID {
+			meta = bsonval.NewBuilder().Int64("id", int64(row.ID)).Build()
+		}
+		if err := f.sorter.Add(row.Doc, meta); err != nil {
+			return err
+		}
+	}
+	var err error
+	f.sorted, err = f.sorter.Sorted()
+	return err
+}
+
+// write appends one result.
+func (f *finder) write(dst []byte, d bsonval.Doc, id storage.RecordID) ([]byte, error) {
+	switch {
+	case f.q.ReturnKey:
+		return append(dst, f.scan.KeyDoc()...), nil
+	case f.proj == nil && !f.q.ShowRecordID:
+		return append(dst, d...), nil
+	}
+	at := len(dst)
+	var err error
+	if f.proj == nil {
+		dst = append(dst, d...)
+	} else {
+		index := -1
+		if f.proj.Positional() {
+			if _, index, err = f.matcher.MatchIndex(f.ec, d); err != nil {
+				return dst, err
+			}
+		}
+		f.ec.Root = d
+		if dst, err = f.proj.Append(dst, f.ec, d, index); err != nil {
+			return dst, err
+		}
+	}
+	if f.q.ShowRecordID {
+		dst = bsonval.AppendElement(dst[:len(dst)-1], "$recordId", bsonval.Int64(int64(id)))
+		dst = bsonval.EndDoc(dst, at)
+	}
+	return dst, nil
+}
+
+// exhausted says that nothing can come any more: the limit is reached.
+func (f *finder) exhausted() bool { return f.left == 0 }
+
+// Close implements stream.
+func (f *finder) Close() error {
+	if f.sorter != nil {
+		f.sorter.Close()
+	}
+	if f.scan == nil {
+		return nil
+	}
+	f.db.Metrics.ScannedKeys.Add(f.scan.Stats.KeysExamined)
+	f.db.Metrics.ScannedDocs.Add(f.scan.Stats.DocsExamined)
+	return f.scan.Close()
+}
+
+// FindByID appends the document with an _id to dst, the whole answer of the most
+// frequent query; ok is false if the collection needs the long way (it is a
+// view, or has a collation that the value minds). found is false if there is no such
+// document.
+func (d *DB) FindByID(ctx context.Context, ns Namespace, filter bsonval.Doc, dst []byte) (out []byte, found, ok bool, err error) {
+	coll := d.catalog.Collection(ns.DB, ns.Coll)
+	if coll == nil || coll.IsView() {
+		return dst, false, coll == nil, nil
+	}
+	id, ok := idOf(filter, coll.Collation)
+	if !ok {
+		return dst, false, false, nil
+	}
+	txn := d.engine.Begin(storage.TxnOptions{ReadOnly: true})
+	defer txn.Rollback()
+	x := coll.IDIndex()
+	x.Uses.Add(1)
+	var buf [64]byte
+	rid, err := txn.LookupUnique(ctx, x.ID, keystring.Append(buf[:0], id, false, nil))
+	if errors.Is(err, storage.ErrNotFound) {
+		return dst, false, true, nil
+	}
+	if err != nil {
+		return dst, false, true, clientError(ctx, err)
+	}
+	doc, err := txn.Get(ctx, coll.Table, rid)
+	if err != nil {
+		return dst, false, true, clientError(ctx, err)
+	}
+	d.Metrics.Returned.Add(1)
+	return append(dst, doc...), true, true, nil
+}

@@ -1,0 +1,173 @@
+package database
+
+import (
+	"context"
+
+	"github.com/archelon-db/archelon/internal/bsonval"
+	"github.com/archelon-db/archelon/internal/collation"
+	"github.com/archelon-db/archelon/internal/match"
+	"github.com/archelon-db/archelon/internal/mongoerr"
+	"github.com/archelon-db/archelon/internal/plan"
+	"github.com/archelon-db/archelon/internal/projection"
+)
+
+// FindAndModify is the findAndModify command.
+type FindAndModify struct {
+	Filter, Sort, Fields bsonval.Doc
+	Update               bsonval.Value // missing with Remove
+	Remove, New, Upsert  bool
+	Hint                 *plan.Hint
+	Collation            *collation.Spec
+	Let                  bsonval.Doc
+
+	ArrayFilters []bsonval.Doc
+}
+
+// FindAndModifyResult says what a findAndModify found and did.
+type FindAndModifyResult struct {
+	Value           bsonval.Doc // projected; nil for none
+	N               int64
+	UpdatedExisting bool
+	Upserted        bsonval.Value
+}
+
+// FindAndModify changes or removes the first matching document and returns it as
+// it was or as it is.
+func (d *DB) FindAndModify(ctx context.Context, op *Op, ns Namespace, s *FindAndModify) (FindAndModifyResult, error) {
+	if s.Remove {
+		return d.findAndRemove(ctx, op, ns, s)
+	}
+	u, err := d.newUpdater(op, ns, &UpdateStatement{
+		Filter: s.Filter, Update: s.Update, Upsert: s.Upsert, Sort: s.Sort, Hint: s.Hint, Collation: s.Collation,
+		Let: s.Let, ArrayFilters: s.ArrayFilters,
+	})
+	if err != nil {
+		return FindAndModifyResult{}, err
+	}
+	out, err := newReturned(u.c, s)
+	if err != nil {
+		return FindAndModifyResult{}, err
+	}
+	var res FindAndModifyResult
+	for attempt := 0; ; attempt++ {
+		err = d.existing(ctx, op, ns, s.Upsert, func(w *writer) error {
+			res = FindAndModifyResult{}
+			sel, err := u.selection(w)
+			if err != nil {
+				return err
+			}
+			sel.index = sel.index || out.needsIndex()
+			if sel.index && sel.matcher == nil {
+				sel.matcher, sel.id = out.matcher, bsonval.Missing
+			}
+			err = w.findAndUpdate(ctx, u, sel, out, &res)
+			op.Outcome.Found = res
+			return err
+		})
+		if !s.Upsert || attempt > 3 || !mongoerr.Is(err, mongoerr.DuplicateKey) || !u.retryUpsert(err) {
+			break
+		}
+	}
+	if res.UpdatedExisting {
+		d.Metrics.Updated.Add(1)
+	}
+	return res, err
+}
+
+func (w *writer) findAndUpdate(ctx context.Context, u *updater, sel *selection, out *returned, res *FindAndModifyResult) error {
+	t, ok, err := w.first(ctx, sel)
+	if err != nil {
+		return err
+	}
+	if !ok {
+		if !u.s.Upsert {
+			return nil
+		}
+		doc, id, err := w.upsert(ctx, u)
+		if err != nil {
+			return err
+		}
+		res.N, res.Upserted = 1, id.Clone()
+		if out.s.New {
+			res.Value, err = out.project(doc, -1)
+		}
+		return err
+	}
+	doc, _, err := w.change(ctx, u, t)
+	if err != nil {
+		return err
+	}
+	res.N, res.UpdatedExisting = 1, true
+	if !out.s.New {
+		doc = t.doc
+	}
+	res.Value, err = out.project(doc, t.index)
+	return err
+}
+
+func (d *DB) findAndRemove(ctx context.Context, op *Op, ns Namespace, s *FindAndModify) (res FindAndModifyResult, err error) {
+	c, err := op.compilation(d.catalog.Collection(ns.DB, ns.Coll), s.Collation, s.Let)
+	if err != nil {
+		return res, err
+	}
+	out, err := newReturned(c, s)
+	if err != nil {
+		return res, err
+	}
+	err = d.existing(ctx, op, ns, false, func(w *writer) error {
+		res = FindAndModifyResult{}
+		sel, err := w.selection(c, s.Filter, s.Sort, s.Hint)
+		if err != nil {
+			return err
+		}
+		if out.needsIndex() {
+			sel.index, sel.matcher, sel.id = true, out.matcher, bsonval.Missing
+		}
+		t, ok, err := w.first(ctx, sel)
+		op.Outcome.Found = res
+		if !ok || err != nil {
+			return err
+		}
+		if err := w.remove(ctx, t.id, t.doc); err != nil {
+			return err
+		}
+		res.N = 1
+		res.Value, err = out.project(t.doc, t.index)
+		op.Outcome.Found = res
+		return err
+	})
+	d.Metrics.Deleted.Add(res.N)
+	return res, err
+}
+
+// returned projects the document that findAndModify returns.
+type returned struct {
+	s       *FindAndModify
+	c       *compilation
+	proj    *projection.Projection // nil for whole documents
+	matcher *match.Matcher         // nil without a projection
+}
+
+func newReturned(c *compilation, s *FindAndModify) (*returned, error) {
+	r := &returned{s: s, c: c}
+	if len(s.Fields) <= 5 {
+		return r, nil
+	}
+	var err error
+	if r.matcher, err = c.filter(s.Filter, 0); err != nil {
+		return nil, err
+	}
+	r.proj, err = projection.Compile(s.Fields, projection.Options{
+		Mode: projection.Find, Compiler: c.compiler, Filter: r.matcher,
+	})
+	return r, err
+}
+
+func (r *returned) needsIndex() bool { return r.proj != nil && r.proj.Positional() }
+
+func (r *returned) project(d bsonval.Doc, index int) (bsonval.Doc, error) {
+	if r.proj == nil {
+		return d.Clone(), nil
+	}
+	return r.proj.Append(nil, r.c.context(), d, index)
+}

@@ -1,0 +1,120 @@
+package database
+
+import (
+	"context"
+	"errors"
+
+	"github.com/archelon-db/archelon/internal/bsonval"
+	"github.com/archelon-db/archelon/internal/mongoerr"
+	"github.com/archelon-db/archelon/internal/storage"
+)
+
+// Documents of one insert share transactions of at most this many documents and
+// bytes, so that a large insert neither holds its claims long nor pays for a
+// commit per document.
+const (
+	insertBatchDocs  = 1000
+	insertBatchBytes = 4 << 20
+)
+
+// WriteError is the failure of one statement of a write command.
+type WriteError struct {
+	Index int
+	Err   *mongoerr.Error
+}
+
+// InsertResult says what became of an insert's documents.
+type InsertResult struct {
+	N      int64
+	Errors []WriteError
+}
+
+// Insert adds documents, creating the collection if there is none. After the
+// first failing document an ordered insert stops; an unordered one goes on. The
+// error returned is of the whole command; those of documents are in the result.
+func (d *DB) Insert(ctx context.Context, op *Op, ns Namespace, docs []bsonval.Doc, ordered bool) (InsertResult, error) {
+	var res InsertResult
+	for at := 0; at < len(docs); {
+		n, stop, err := d.insertBatch(ctx, op, ns, docs[at:], at, ordered, &res)
+		if err != nil {
+			return res, err
+		}
+		at += n
+		if stop {
+			break
+		}
+	}
+	d.Metrics.Inserted.Add(res.N)
+	return res, nil
+}
+
+// insertBatch inserts the first documents of docs in one transaction and returns
+// how many it took.
+func (d *DB) insertBatch(ctx context.Context, op *Op, ns Namespace, docs []bsonval.Doc, base int, ordered bool,
+	total *InsertResult,
+) (taken int, stop bool, err error) {
+	var res InsertResult
+	err = d.writeCreating(ctx, op, ns, func(w *writer) error {
+		res, taken, stop = InsertResult{}, 0, false
+		for size := 0; taken < len(docs) && taken < insertBatchDocs && size < insertBatchBytes && !stop; taken++ {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			size += len(docs[taken])
+			err := w.insertOne(ctx, docs[taken])
+			if err == nil {
+				res.N++
+				continue
+			}
+			e := mongoerr.As(err)
+			if e == nil {
+				return err
+			}
+			res.Errors = append(res.Errors, WriteError{base + taken, e})
+			stop = ordered
+		}
+		op.Outcome.InsertFrom, op.Outcome.InsertTo, op.Outcome.InsertErrors = base, base+taken, res.Errors
+		return nil
+	})
+	if err != nil {
+		return taken, true, err
+	}
+	total.N += res.N
+	total.Errors = append(total.Errors, res.Errors...)
+	return taken, stop, nil
+}
+
+// insertOne checks and inserts a document; if it fails for the client's fault
+// the transaction is as before.
+func (w *writer) insertOne(ctx context.Context, doc bsonval.Doc) error {
+	doc, err := w.db.prepare(w.op, doc)
+	if err != nil {
+		return err
+	}
+	if err := w.validate(ctx, doc, nil); err != nil {
+		return err
+	}
+	save := w.txn.Savepoint()
+	count, bytes := w.count, w.bytes
+	err = w.insert(ctx, doc)
+	if err != nil && !errors.Is(err, storage.ErrWriteConflict) {
+		w.count, w.bytes = count, bytes
+		if undo := w.txn.RollbackTo(save); undo != nil {
+			return undo
+		}
+	}
+	return err
+}
+
+// writeCreating is write, and creates the collection if there is none.
+func (d *DB) writeCreating(ctx context.Context, op *Op, ns Namespace, fn func(*writer) error) error {
+	for {
+		err := d.write(ctx, op, ns, fn)
+		if !errors.Is(err, errNoCollection) {
+			return err
+		}
+		if err := d.createImplicitly(ctx, ns); err != nil {
+			return err
+		}
+	}
+}

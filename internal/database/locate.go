@@ -1,0 +1,187 @@
+package database
+
+import (
+	"context"
+	"errors"
+	"io"
+
+	"github.com/archelon-db/archelon/internal/bsonval"
+	"github.com/archelon-db/archelon/internal/exec"
+	"github.com/archelon-db/archelon/internal/expr"
+	"github.com/archelon-db/archelon/internal/keystring"
+	"github.com/archelon-db/archelon/internal/match"
+	"github.com/archelon-db/archelon/internal/plan"
+	"github.com/archelon-db/archelon/internal/sortkey"
+	"github.com/archelon-db/archelon/internal/storage"
+)
+
+// target is a record that a write is about to change.
+type target struct {
+	id  storage.RecordID
+	doc bsonval.Doc // bytes of its own
+	// index is the array element that the filter matched, -1 for none.
+	index int
+}
+
+// selection is what the writes of one statement look for.
+type selection struct {
+	c       *compilation
+	filter  bsonval.Doc
+	matcher *match.Matcher // nil as long as only an _id is asked for
+	id      bsonval.Value  // the _id, if that is all that is asked for
+	sort    *sortkey.Pattern
+	hint    *plan.Hint
+	index   bool // the array element matched is wanted
+}
+
+// selection compiles a statement's filter. Filters on one _id are not compiled
+// unless the array position is wanted.
+func (w *writer) selection(c *compilation, filter, sort bsonval.Doc, hint *plan.Hint) (*selection, error) {
+	s := &selection{c: c, filter: filter, hint: hint}
+	if filter == nil {
+		s.filter = bsonval.EmptyDoc
+	}
+	var err error
+	if len(sort) > 5 {
+		if s.sort, err = sortkey.Compile(sort); err != nil {
+			return nil, err
+		}
+	}
+	if id, ok := idOf(s.filter, c.collation); ok && hint == nil {
+		s.id = id
+		return s, nil
+	}
+	s.matcher, err = c.filter(s.filter, match.FeatureNear|match.FeatureText)
+	return s, err
+}
+
+// first finds the first record that a statement is about; ok is false if there
+// is none.
+func (w *writer) first(ctx context.Context, s *selection) (t target, ok bool, err error) {
+	if !s.id.IsMissing() {
+		return w.byID(ctx, s)
+	}
+	var view exec.View
+	view.Attach(w.txn)
+	defer view.Detach()
+	ec := s.c.context()
+	scan, err := w.open(ctx, &view, s, ec)
+	if err != nil {
+		return t, false, err
+	}
+	defer scan.Close()
+	row, err := firstRow(ctx, scan, s, ec.Env.Collator)
+	if err == io.EOF {
+		return t, false, nil
+	}
+	if err != nil {
+		return t, false, err
+	}
+	t = target{row.ID, row.Doc.Clone(), -1}
+	if s.index {
+		_, t.index, err = s.matcher.MatchIndex(ec, t.doc)
+	}
+	return t, err == nil, err
+}
+
+// firstRow is the first record in sort order.
+func firstRow(ctx context.Context, scan *exec.Scan, s *selection, c bsonval.Collator) (exec.Row, error) {
+	row, err := scan.Next(ctx)
+	if err != nil || scan.Plan.Sorted {
+		return row, err
+	}
+	best := exec.Row{ID: row.ID, Doc: row.Doc.Clone()}
+	for {
+		row, err := scan.Next(ctx)
+		if err == io.EOF {
+			return best, nil
+		}
+		if err != nil {
+			return row, err
+		}
+		r, err := s.sort.Compare(row.Doc, best.Doc, c)
+		if err != nil {
+			return row, err
+		}
+		if r < 0 {
+			best = exec.Row{ID: row.ID, Doc: row.Doc.Clone()}
+		}
+	}
+}
+
+func (w *writer) open(ctx context.Context, view *exec.View, s *selection, ec *expr.Context) (*exec.Scan, error) {
+	q := &plan.Query{Filter: s.matcher, Sort: s.sort, Collation: s.c.collation, Hint: s.hint}
+	p, _, err := w.db.choose(ctx, view, w.coll, q, ec)
+	if err != nil {
+		return nil, err
+	}
+	return exec.Open(view, w.coll, p, ec), nil
+}
+
+// byID finds the record with an _id.
+func (w *writer) byID(ctx context.Context, s *selection) (t target, ok bool, err error) {
+	x := w.coll.IDIndex()
+	var buf [64]byte
+	id, err := w.txn.LookupUnique(ctx, x.ID, keystring.Append(buf[:0], s.id, false, x.Collator()))
+	if errors.Is(err, storage.ErrNotFound) {
+		return t, false, nil
+	}
+	if err != nil {
+		return t, false, err
+	}
+	// Claiming first makes the version read the newest.
+	if err := w.txn.Lock(ctx, w.coll.Table, id); err != nil {
+		return t, false, err
+	}
+	doc, err := w.txn.Get(ctx, w.coll.Table, id)
+	if err != nil {
+		return t, false, err
+	}
+	return target{id, bsonval.Doc(doc).Clone(), -1}, true, nil
+}
+
+// all lists the records that match, in the order of the plan, as of one moment.
+func (d *DB) all(ctx context.Context, op *Op, ns Namespace, c *compilation, m *match.Matcher, hint *plan.Hint,
+) ([]storage.RecordID, error) {
+	coll := d.catalog.Collection(ns.DB, ns.Coll)
+	if coll == nil || coll.IsView() {
+		return nil, nil
+	}
+	txn := d.engine.Begin(storage.TxnOptions{ReadOnly: true})
+	defer txn.Rollback()
+	var view exec.View
+	view.Attach(txn)
+	defer view.Detach()
+	ec := c.context()
+	p, _, err := d.choose(ctx, &view, coll, &plan.Query{Filter: m, Collation: c.collation, Hint: hint}, ec)
+	if err != nil {
+		return nil, err
+	}
+	scan := exec.Open(&view, coll, p, ec)
+	defer scan.Close()
+	var ids []storage.RecordID
+	for {
+		row, err := scan.Next(ctx)
+		if err == io.EOF {
+			return ids, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		ids = append(ids, row.ID)
+	}
+}
+
+// again reads a record found earlier and says whether it still matches.
+func (w *writer) again(ctx context.Context, id storage.RecordID, m *match.Matcher, ec *expr.Context) (t target, ok bool, err error) {
+	doc, err := w.txn.Get(ctx, w.coll.Table, id)
+	if errors.Is(err, storage.ErrNotFound) {
+		return t, false, nil
+	}
+	if err != nil {
+		return t, false, err
+	}
+	t = target{id, bsonval.Doc(doc).Clone(), -1}
+	ok, t.index, err = m.MatchIndex(ec, t.doc)
+	return t, ok, err
+}

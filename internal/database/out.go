@@ -1,0 +1,125 @@
+package database
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/archelon-db/archelon/internal/bsonval"
+	"github.com/archelon-db/archelon/internal/catalog"
+	"github.com/archelon-db/archelon/internal/mongoerr"
+	"github.com/archelon-db/archelon/internal/pipeline"
+)
+
+// Out implements pipeline.Data: the documents go into a temporary collection
+// with the target's options and indexes, which takes the target's name at the
+// end.
+func (t *data) Out(ctx context.Context, o pipeline.OutSpec) (pipeline.Writer, error) {
+	if o.TimeSeries != nil {
+		return nil, mongoerr.New(mongoerr.NotImplemented, "$out to a time-series collection is not supported")
+	}
+	target := t.db.catalog.Collection(o.NS.DB, o.NS.Coll)
+	options := bsonval.EmptyDoc
+	var specs []bsonval.Doc
+	if target != nil {
+		if target.IsView() {
+			return nil, mongoerr.New(mongoerr.CommandNotSupportedOnView, "Namespace %s is a view, not a collection", o.NS)
+		}
+		options = target.Options
+		for _, x := range target.Indexes {
+			specs = append(specs, x.Spec)
+		}
+	} else {
+		specs = []bsonval.Doc{idIndexSpec(nil)}
+	}
+	w := &outWriter{db: t.db, op: t.op, target: o.NS}
+	w.temp = Namespace{DB: o.NS.DB, Coll: fmt.Sprintf("tmp.agg_out.%d", outCounter.Add(1))}
+	return w, w.create(ctx, options, specs)
+}
+
+// outWriter fills a temporary collection.
+type outWriter struct {
+	db           *DB
+	op           *Op
+	target, temp Namespace
+	docs         []bsonval.Doc
+	size         int
+	done         bool
+}
+
+func (w *outWriter) create(ctx context.Context, options bsonval.Doc, specs []bsonval.Doc) error {
+	coll, err := catalog.NewCollection(w.temp.DB, w.temp.Coll, options)
+	if err != nil {
+		return err
+	}
+	for _, spec := range specs {
+		x, err := catalog.NewIndex(spec)
+		if err != nil {
+			return err
+		}
+		coll.Indexes = append(coll.Indexes, x)
+	}
+	return w.db.catalog.Change(ctx, func(ch *catalog.Change) error {
+		if old := ch.Collection(w.temp.DB, w.temp.Coll); old != nil {
+			if err := ch.Drop(ctx, old); err != nil {
+				return err
+			}
+		}
+		return ch.Create(ctx, coll)
+	})
+}
+
+// Write implements pipeline.Writer.
+func (w *outWriter) Write(ctx context.Context, d bsonval.Doc) error {
+	w.docs = append(w.docs, d.Clone())
+	if w.size += len(d); w.size < insertBatchBytes && len(w.docs) < insertBatchDocs {
+		return nil
+	}
+	return w.flush(ctx)
+}
+
+func (w *outWriter) flush(ctx context.Context) error {
+	op := *w.op
+	op.NoSync = true
+	res, err := w.db.Insert(ctx, &op, w.temp, w.docs, true)
+	w.docs, w.size = w.docs[:0], 0
+	if err == nil && len(res.Errors) > 0 {
+		err = res.Errors[0].Err
+	}
+	return err
+}
+
+// Commit implements pipeline.Writer.
+func (w *outWriter) Commit(ctx context.Context) error {
+	if err := w.flush(ctx); err != nil {
+		return err
+	}
+	w.done = true
+	return w.db.catalog.Change(ctx, func(ch *catalog.Change) error {
+		if old := ch.Collection(w.target.DB, w.target.Coll); old != nil {
+			if err := ch.Drop(ctx, old); err != nil {
+				return err
+			}
+		}
+		_, err := ch.Rename(ctx, ch.Collection(w.temp.DB, w.temp.Coll), w.target.DB, w.target.Coll)
+		return err
+	})
+}
+
+// Abort implements pipeline.Writer.
+func (w *outWriter) Abort() {
+	if w.done {
+		return
+	}
+	w.done = true
+	ctx := context.Background()
+	err := w.db.catalog.Change(ctx, func(ch *catalog.Change) error {
+		coll := ch.Collection(w.temp.DB, w.temp.Coll)
+		if coll == nil {
+			return nil
+		}
+		return ch.Drop(ctx, coll)
+	})
+	if err != nil {
+		w.db.log.Error("drop temporary collection of $out", "ns", w.temp.String(), "error", err)
+	}
+}

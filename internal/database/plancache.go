@@ -1,0 +1,180 @@
+package database
+
+import (
+	"context"
+	"strings"
+	"sync"
+
+	"github.com/archelon-db/archelon/internal/bsonval"
+	"github.com/archelon-db/archelon/internal/catalog"
+	"github.com/archelon-db/archelon/internal/exec"
+	"github.com/archelon-db/archelon/internal/expr"
+	"github.com/archelon-db/archelon/internal/match"
+	"github.com/archelon-db/archelon/internal/plan"
+)
+
+// maxCachedPlans bounds the cache; when it is full, a random entry goes.
+const maxCachedPlans = 5000
+
+// planCache remembers which plan won the trial for a query shape: the filter's
+// operators and paths without its values, the sort and the collation.
+type planCache struct {
+	mu      sync.Mutex // guards entries
+	entries map[planKey]cachedPlan
+}
+
+type planKey struct {
+	coll  *catalog.Collection // a changed collection is another key
+	shape string
+}
+
+type cachedPlan struct {
+	identity string
+	works    int64 // steps of the trial
+}
+
+func (c *planCache) get(k planKey) (cachedPlan, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	p, ok := c.entries[k]
+	return p, ok
+}
+
+func (c *planCache) put(k planKey, p cachedPlan) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.entries == nil {
+		c.entries = map[planKey]cachedPlan{}
+	}
+	if len(c.entries) >= maxCachedPlans {
+		for victim := range c.entries {
+			delete(c.entries, victim)
+			break
+		}
+	}
+	c.entries[k] = p
+}
+
+// forget drops the plans of a collection, or all if it is nil.
+func (c *planCache) forget(coll *catalog.Collection) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for k := range c.entries {
+		if coll == nil || k.coll.UUID == coll.UUID {
+			delete(c.entries, k)
+		}
+	}
+}
+
+// PlanCacheClear forgets the chosen plans of a collection.
+func (d *DB) PlanCacheClear(ns Namespace) {
+	if coll := d.catalog.Collection(ns.DB, ns.Coll); coll != nil {
+		d.plans.forget(coll)
+	}
+}
+
+// choose plans a query: the only candidate, the one remembered for its shape, or
+// the winner of a trial, in which case the trials are returned, too. The view
+// must have a transaction.
+func (d *DB) choose(ctx context.Context, view *exec.View, coll *catalog.Collection, q *plan.Query, ec *expr.Context,
+) (*plan.Plan, []exec.Trial, error) {
+	// Multikey marks are read while planning and must be of this moment or newer.
+	view.Txn().Snapshot()
+	plans, err := plan.Candidates(coll, q)
+	if err != nil {
+		return nil, nil, err
+	}
+	if len(plans) == 1 {
+		d.used(plans[0])
+		return plans[0], nil, nil
+	}
+	key := planKey{coll, shapeOf(q)}
+	if cached, ok := d.plans.get(key); ok {
+		for _, p := range plans {
+			if p.Identity() == cached.identity {
+				d.used(p)
+				return p, nil, nil
+			}
+		}
+	}
+	trials, err := exec.Choose(ctx, view, coll, plans, q.Sort != nil, ec)
+	if err != nil {
+		return nil, nil, err
+	}
+	d.plans.put(key, cachedPlan{trials[0].Plan.Identity(), trials[0].Stats.Works})
+	d.used(trials[0].Plan)
+	return trials[0].Plan, trials, nil
+}
+
+// used counts a plan's indexes as used.
+func (d *DB) used(p *plan.Plan) {
+	switch {
+	case p.Index != nil:
+		p.Index.Uses.Add(1)
+	case p.Union == nil && !p.Nothing:
+		d.Metrics.CollectionScans.Add(1)
+	}
+	for _, u := range p.Union {
+		d.used(u)
+	}
+}
+
+// shapeOf is the part of a query that decides between plans.
+func shapeOf(q *plan.Query) string {
+	var b strings.Builder
+	shapeNode(&b, q.Filter.Root())
+	if q.Sort != nil {
+		for _, p := range q.Sort.Parts() {
+			b.WriteString("|s:" + p.Path)
+			if p.Desc {
+				b.WriteByte('-')
+			}
+		}
+	}
+	if q.Collation != nil {
+		b.WriteString("|c:" + string(q.Collation.Doc()))
+	}
+	if q.Need != nil {
+		b.WriteString("|n:" + strings.Join(q.Need, ","))
+	}
+	return b.String()
+}
+
+func shapeNode(b *strings.Builder, n match.Node) {
+	name := "x"
+	switch n := n.(type) {
+	case *match.And:
+		name = "and"
+	case *match.Or:
+		name = "or"
+	case *match.Nor:
+		name = "nor"
+	case *match.Not:
+		name = "not"
+	case *match.Compare:
+		name = n.Op.String()
+		if n.Value.Type() == bsonval.TypeNull {
+			name += "0"
+		}
+	case *match.In:
+		name = "in"
+	case *match.Regex:
+		name = "re"
+		if prefix, _ := n.Regexp.LiteralPrefix(); prefix != "" {
+			name = "pre"
+		}
+	case *match.Exists:
+		name = "ex"
+	case *match.ElemMatchObject, *match.ElemMatchValue:
+		name = "em"
+	}
+	b.WriteString(name)
+	if f, ok := n.(interface{ FieldPath() string }); ok {
+		b.WriteString(":" + f.FieldPath())
+	}
+	b.WriteByte('(')
+	for _, c := range match.Children(n) {
+		shapeNode(b, c)
+	}
+	b.WriteByte(')')
+}

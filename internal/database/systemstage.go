@@ -1,0 +1,154 @@
+package database
+
+import (
+	"context"
+	"os"
+	"time"
+
+	"github.com/archelon-db/archelon/internal/bsonval"
+	"github.com/archelon-db/archelon/internal/catalog"
+	"github.com/archelon-db/archelon/internal/mongoerr"
+)
+
+// systemStage makes the documents of the aggregation stages that report on
+// collections.
+func (d *DB) systemStage(ctx context.Context, ns Namespace, stage string, arg bsonval.Doc) ([]bsonval.Doc, error) {
+	switch stage {
+	case "$indexStats":
+		return d.indexStats(ns), nil
+	case "$collStats":
+		doc, err := d.collStatsStage(ctx, ns, arg)
+		return []bsonval.Doc{doc}, clientError(ctx, err)
+	case "$planCacheStats":
+		return d.planCacheStats(ns), nil
+	case "$listClusterCatalog", "$listCatalog":
+		return d.listCatalog(ns, arg), nil
+	}
+	return nil, mongoerr.New(mongoerr.NotImplemented, "%s is not implemented", stage)
+}
+
+// indexStats says how often each index has been used by this process.
+func (d *DB) indexStats(ns Namespace) []bsonval.Doc {
+	coll := d.catalog.Collection(ns.DB, ns.Coll)
+	if coll == nil {
+		return nil
+	}
+	var docs []bsonval.Doc
+	for _, x := range coll.Indexes {
+		b := bsonval.NewBuilder().Str("name", x.Name).Doc("key", x.Key).Str("host", hostname()).
+			StartDoc("accesses").Int64("ops", x.Uses.Load()).Date("since", x.SinceMS).End()
+		if !x.Ready {
+			b.Bool("building", true)
+		}
+		docs = append(docs, b.Doc("spec", x.Spec).Build())
+	}
+	return docs
+}
+
+// hostname is the name that documents about this process carry.
+func hostname() string {
+	name, err := os.Hostname()
+	if err != nil {
+		return "localhost"
+	}
+	return name
+}
+
+// collStatsStage is the one document of $collStats.
+func (d *DB) collStatsStage(ctx context.Context, ns Namespace, arg bsonval.Doc) (bsonval.Doc, error) {
+	b := bsonval.NewBuilder().Str("ns", ns.String()).Str("host", hostname()).Date("localTime", time.Now().UnixMilli())
+	asked := func(name string) bool { return arg.Lookup(name).Type() == bsonval.TypeDocument }
+	for _, name := range []string{"latencyStats", "operationStats", "queryExecStats"} {
+		if asked(name) {
+			return nil, mongoerr.New(mongoerr.NotImplemented, "'$collStats.%s' is not implemented", name)
+		}
+	}
+	if !asked("storageStats") && !asked("count") {
+		return b.Build(), nil
+	}
+	coll := d.catalog.Collection(ns.DB, ns.Coll)
+	var stats CollectionStats
+	var err error
+	if coll != nil {
+		if stats, err = d.CollStats(ctx, ns); err != nil {
+			return nil, err
+		}
+	}
+	if asked("storageStats") {
+		scale := int64(1)
+		if v := arg.Lookup("storageStats").Doc().Lookup("scale"); v.IsNumber() {
+			scale = v.TruncInt64()
+		}
+		if scale < 1 {
+			return nil, mongoerr.New(mongoerr.BadValue, "BSON field 'storageStats.scale' value must be >= 1, actual value '%d'", scale)
+		}
+		b.StartDoc("storageStats")
+		stats.Append(b, scale)
+		b.End()
+	}
+	if asked("count") {
+		if coll == nil {
+			return nil, mongoerr.New(mongoerr.NamespaceNotFound, "Unable to retrieve count in $collStats stage :: caused by :: "+
+				"Collection [%s] not found.", ns)
+		}
+		b.Value("count", sizeValue(stats.Count))
+	}
+	return b.Build(), nil
+}
+
+// planCacheStats lists the remembered plans of a collection.
+func (d *DB) planCacheStats(ns Namespace) []bsonval.Doc {
+	coll := d.catalog.Collection(ns.DB, ns.Coll)
+	if coll == nil {
+		return nil
+	}
+	d.plans.mu.Lock()
+	defer d.plans.mu.Unlock()
+	var docs []bsonval.Doc
+	for k, p := range d.plans.entries {
+		if k.coll.UUID != coll.UUID {
+			continue
+		}
+		docs = append(docs, bsonval.NewBuilder().Str("version", "1").Str("planCacheKey", k.shape).Bool("isActive", true).
+			Int64("works", p.works).Str("cachedPlan", p.identity).Str("host", hostname()).Build())
+	}
+	return docs
+}
+
+// listCatalog describes collections: the one named, those of the database, or
+// for the admin database all.
+func (d *DB) listCatalog(ns Namespace, arg bsonval.Doc) []bsonval.Doc {
+	snap := d.Catalog()
+	var docs []bsonval.Doc
+	for _, db := range snap.Databases() {
+		if db != ns.DB && ns.DB != "admin" {
+			continue
+		}
+		for _, coll := range snap.Collections(db) {
+			if ns.Coll == "" || ns.Coll == coll.Name {
+				docs = append(docs, describeInCluster(coll, arg))
+			}
+		}
+	}
+	return docs
+}
+
+func describeInCluster(coll *catalog.Collection, arg bsonval.Doc) bsonval.Doc {
+	b := bsonval.NewBuilder().Str("db", coll.DB).Str("ns", coll.Namespace()).Str("type", coll.Type).
+		Doc("options", coll.Options).StartDoc("info").Bool("readOnly", coll.IsView())
+	if !coll.IsView() {
+		b.Value("uuid", coll.UUID.Value())
+	}
+	b.End()
+	if id := coll.IDIndex(); id != nil {
+		b.Doc("idIndex", id.Spec)
+	}
+	b.Bool("sharded", false)
+	if arg.Lookup("tracked").Truthy() {
+		b.Bool("tracked", false)
+	}
+	if arg.Lookup("shards").Truthy() {
+		b.StartArray("shards").End()
+	}
+	return b.Build()
+}

@@ -1,0 +1,285 @@
+package database
+
+import (
+	"context"
+	"errors"
+
+	"github.com/archelon-db/archelon/internal/bsonval"
+	"github.com/archelon-db/archelon/internal/collation"
+	"github.com/archelon-db/archelon/internal/expr"
+	"github.com/archelon-db/archelon/internal/mongoerr"
+	"github.com/archelon-db/archelon/internal/pipeline"
+	"github.com/archelon-db/archelon/internal/plan"
+	"github.com/archelon-db/archelon/internal/storage"
+	"github.com/archelon-db/archelon/internal/update"
+)
+
+// multiBatch is how many records a multi-document update or delete changes in
+// one transaction.
+const multiBatch = 500
+
+// UpdateStatement is one element of an update command.
+type UpdateStatement struct {
+	Filter    bsonval.Doc
+	Update    bsonval.Value // document or pipeline
+	Upsert    bool
+	Multi     bool
+	Sort      bsonval.Doc // which of several to update; not with Multi
+	Hint      *plan.Hint
+	Collation *collation.Spec
+	Let       bsonval.Doc
+	Constants bsonval.Doc // further variables for a pipeline update
+
+	ArrayFilters []bsonval.Doc
+}
+
+// UpdateResult says what an update did.
+type UpdateResult struct {
+	Matched, Modified int64
+	Upserted          bsonval.Value // the _id; missing if nothing was inserted
+}
+
+// updater is a compiled update statement.
+type updater struct {
+	s    *UpdateStatement
+	c    *compilation
+	prog *update.Program
+	ec   *expr.Context
+}
+
+func (d *DB) newUpdater(op *Op, ns Namespace, s *UpdateStatement) (*updater, error) {
+	c, err := op.compilation(d.catalog.Collection(ns.DB, ns.Coll), s.Collation, s.Let)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.declare(s.Constants); err != nil {
+		return nil, err
+	}
+	prog, err := update.Compile(s.Update, update.Options{
+		Compiler: c.compiler, ArrayFilters: s.ArrayFilters, Multi: s.Multi,
+		Pipeline: func(stages bsonval.Doc) (update.Transform, error) {
+			p, err := pipeline.Parse(stages, pipeline.Options{Compiler: c.compiler, NS: ns, Update: true})
+			if err != nil {
+				return nil, err
+			}
+			return p.Transform()
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &updater{s: s, c: c, prog: prog}, nil
+}
+
+// Update runs one update statement. The collection is created if an upsert
+// needs it.
+func (d *DB) Update(ctx context.Context, op *Op, ns Namespace, s *UpdateStatement) (UpdateResult, error) {
+	u, err := d.newUpdater(op, ns, s)
+	if err != nil {
+		return UpdateResult{}, err
+	}
+	var res UpdateResult
+	if s.Multi {
+		res, err = d.updateMany(ctx, op, ns, u)
+	} else {
+		res, err = d.updateFirst(ctx, op, ns, u)
+	}
+	d.Metrics.Updated.Add(res.Modified)
+	return res, err
+}
+
+// existing runs fn on the collection, which an upsert creates; without one
+// nothing is done.
+func (d *DB) existing(ctx context.Context, op *Op, ns Namespace, upsert bool, fn func(*writer) error) error {
+	if upsert {
+		return d.writeCreating(ctx, op, ns, fn)
+	}
+	err := d.write(ctx, op, ns, fn)
+	if errors.Is(err, errNoCollection) {
+		return nil
+	}
+	return err
+}
+
+func (d *DB) updateFirst(ctx context.Context, op *Op, ns Namespace, u *updater) (res UpdateResult, err error) {
+	for attempt := 0; ; attempt++ {
+		err = d.existing(ctx, op, ns, u.s.Upsert, func(w *writer) error {
+			res = UpdateResult{}
+			sel, err := u.selection(w)
+			if err != nil {
+				return err
+			}
+			t, ok, err := w.first(ctx, sel)
+			if err != nil {
+				return err
+			}
+			if !ok {
+				if u.s.Upsert {
+					_, res.Upserted, err = w.upsert(ctx, u)
+				}
+				op.Outcome.Update = res
+				return err
+			}
+			_, changed, err := w.change(ctx, u, t)
+			res.Matched = 1
+			if changed {
+				res.Modified = 1
+			}
+			op.Outcome.Update = res
+			return err
+		})
+		if !u.s.Upsert || attempt > 3 || !mongoerr.Is(err, mongoerr.DuplicateKey) || !u.retryUpsert(err) {
+			return res, err
+		}
+	}
+}
+
+// retryUpsert says whether a duplicate key of an upsert is on the fields that
+// the filter asked for: somebody inserted the document meanwhile, and now the
+// update finds it (https://www.mongodb.com/docs/manual/reference/method/db.collection.update/#upsert-with-unique-index).
+func (u *updater) retryUpsert(err error) bool {
+	pattern := bsonval.Doc(mongoerr.As(err).Extra).Lookup("keyPattern")
+	if pattern.Type() != bsonval.TypeDocument {
+		return false
+	}
+	it := pattern.Doc().Iter()
+	for it.Next() {
+		if u.s.Filter.Lookup(it.KeyStr()).IsMissing() {
+			return false
+		}
+	}
+	return true
+}
+
+func (u *updater) selection(w *writer) (*selection, error) {
+	sel, err := w.selection(u.c, u.s.Filter, u.s.Sort, u.s.Hint)
+	if err != nil {
+		return nil, err
+	}
+	if u.prog.Positional() {
+		sel.index = true
+		if sel.matcher == nil {
+			sel.id = bsonval.Missing
+			sel.matcher, err = u.c.filter(sel.filter, 0)
+		}
+	}
+	u.ec = u.c.context()
+	return sel, err
+}
+
+// change applies the update to a record and returns the new version.
+func (w *writer) change(ctx context.Context, u *updater, t target) (doc bsonval.Doc, changed bool, err error) {
+	if err := w.txn.Lock(ctx, w.coll.Table, t.id); err != nil {
+		return nil, false, err
+	}
+	doc, changed, err = u.prog.Apply(u.ec, t.doc, update.Input{ArrayIndex: t.index})
+	if err != nil || !changed {
+		return t.doc, false, err
+	}
+	if len(doc) > bsonval.MaxDocumentBytes {
+		return nil, false, mongoerr.New(mongoerr.BSONObjectTooLarge,
+			"Resulting document after update is larger than %d", bsonval.MaxDocumentBytes)
+	}
+	if err := w.validate(ctx, doc, t.doc); err != nil {
+		return nil, false, err
+	}
+	return doc, true, w.replace(ctx, t.id, t.doc, doc, u.prog.Touches)
+}
+
+// upsert inserts the document that the filter and the update describe.
+func (w *writer) upsert(ctx context.Context, u *updater) (doc bsonval.Doc, id bsonval.Value, err error) {
+	m, err := u.c.filter(u.s.Filter, 0)
+	if err != nil {
+		return nil, bsonval.Missing, err
+	}
+	doc, err = u.prog.UpsertDocument(u.ec, m, w.db.ids.next)
+	if err != nil {
+		return nil, bsonval.Missing, err
+	}
+	if doc, err = w.db.prepare(w.op, doc); err != nil {
+		return nil, bsonval.Missing, err
+	}
+	if err := w.validate(ctx, doc, nil); err != nil {
+		return nil, bsonval.Missing, err
+	}
+	return doc, doc.Lookup("_id"), w.insert(ctx, doc)
+}
+
+// updateMany finds the matching records as of one moment and updates them in
+// batches, each record only if it still matches.
+func (d *DB) updateMany(ctx context.Context, op *Op, ns Namespace, u *updater) (total UpdateResult, err error) {
+	m, err := u.c.filter(u.s.Filter, 0)
+	if err != nil {
+		return total, err
+	}
+	ids, err := d.all(ctx, op, ns, u.c, m, u.s.Hint)
+	if err != nil {
+		return total, clientError(ctx, err)
+	}
+	if len(ids) == 0 && u.s.Upsert {
+		one := *u
+		return d.updateFirst(ctx, op, ns, &one)
+	}
+	err = d.inBatches(ctx, op, ns, ids, func(w *writer, ids []storage.RecordID) (done func(), err error) {
+		var res UpdateResult
+		u.ec = u.c.context()
+		for _, id := range ids {
+			t, ok, err := w.again(ctx, id, m, u.ec)
+			if err != nil {
+				return nil, err
+			}
+			if !ok {
+				continue
+			}
+			_, changed, err := w.change(ctx, u, t)
+			if err != nil {
+				return nil, err
+			}
+			res.Matched++
+			if changed {
+				res.Modified++
+			}
+		}
+		return func() { total.Matched += res.Matched; total.Modified += res.Modified }, nil
+	})
+	return total, err
+}
+
+// inBatches runs fn on the records in transactions of at most multiBatch of
+// them. After an error of the client's the records before the culprit are done
+// one by one, so that they stay changed, as in MongoDB. The done functions are
+// called after their commit.
+func (d *DB) inBatches(ctx context.Context, op *Op, ns Namespace, ids []storage.RecordID,
+	fn func(*writer, []storage.RecordID) (done func(), err error),
+) error {
+	size := multiBatch
+	relaxed := *op
+	relaxed.NoSync = true
+	for len(ids) > 0 {
+		n := min(size, len(ids))
+		var done func()
+		batch := &relaxed
+		if n == len(ids) {
+			batch = op // the last commit makes all of them durable
+		}
+		err := d.write(ctx, batch, ns, func(w *writer) (err error) {
+			done, err = fn(w, ids[:n])
+			return err
+		})
+		switch {
+		case errors.Is(err, errNoCollection):
+			return nil
+		case err != nil && n > 1 && mongoerr.As(err) != nil && ctx.Err() == nil:
+			size = 1
+			continue
+		case err != nil:
+			if !op.NoSync {
+				err = errors.Join(err, d.engine.Sync(context.WithoutCancel(ctx)))
+			}
+			return err
+		}
+		done()
+		ids = ids[n:]
+	}
+	return nil
+}

@@ -1,0 +1,269 @@
+package database
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"strings"
+	"time"
+
+	"github.com/archelon-db/archelon/internal/bsonval"
+	"github.com/archelon-db/archelon/internal/catalog"
+	"github.com/archelon-db/archelon/internal/expr"
+	"github.com/archelon-db/archelon/internal/indexkey"
+	"github.com/archelon-db/archelon/internal/keystring"
+	"github.com/archelon-db/archelon/internal/match"
+	"github.com/archelon-db/archelon/internal/mongoerr"
+	"github.com/archelon-db/archelon/internal/storage"
+)
+
+// errNoCollection says that the collection to write does not exist.
+var errNoCollection = errors.New("collection does not exist")
+
+// writer changes records of one collection together with their index entries,
+// in one transaction. It belongs to one goroutine.
+type writer struct {
+	db   *DB
+	op   *Op
+	coll *catalog.Collection
+	txn  storage.Txn
+
+	keys, oldKeys indexkey.Keys
+	partial       *expr.Context // evaluates partial filters and validators
+
+	// Change of the collection's number and size of documents by this
+	// transaction.
+	count, bytes int64
+}
+
+// conflictWait is how long a write waits for another that has claimed the same
+// record; a one-statement write is done within a commit's time.
+const conflictWait = 500 * time.Millisecond
+
+// write runs fn in a transaction on a collection and commits, starting again
+// while concurrent writes are in the way. Because of that fn may run several
+// times and must set its results anew each time.
+func (d *DB) write(ctx context.Context, op *Op, ns Namespace, fn func(*writer) error) error {
+	for attempt := 0; ; attempt++ {
+		err := d.writeOnce(ctx, ns, &writer{db: d, op: op}, fn)
+		if !errors.Is(err, storage.ErrWriteConflict) {
+			return clientError(ctx, err)
+		}
+		d.Metrics.WriteConflicts.Add(1)
+		if attempt > 2 {
+			if err := pause(ctx, attempt); err != nil {
+				return clientError(ctx, err)
+			}
+		}
+	}
+}
+
+// pause waits a random while that grows with the attempts, at most 10 ms.
+func pause(ctx context.Context, attempt int) error {
+	most := min(time.Duration(attempt)*100*time.Microsecond, 10*time.Millisecond)
+	t := time.NewTimer(rand.N(most))
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (d *DB) writeOnce(ctx context.Context, ns Namespace, w *writer, fn func(*writer) error) error {
+	coll, err := d.lockForWrite(ns)
+	if err != nil {
+		return err
+	}
+	defer coll.Guard.RUnlock()
+	w.coll = coll
+	w.txn = d.engine.Begin(storage.TxnOptions{NoSync: w.op.NoSync, ConflictWait: conflictWait})
+	defer w.txn.Rollback()
+	if err := fn(w); err != nil {
+		return err
+	}
+	if w.op.BeforeCommit != nil {
+		if err := w.op.BeforeCommit(ctx, w.txn); err != nil {
+			return err
+		}
+	}
+	// Once begun, a commit is not torn by a client that goes away.
+	if _, err := w.txn.Commit(context.WithoutCancel(ctx)); err != nil {
+		return err
+	}
+	coll.Guard.Count.Add(w.count)
+	coll.Guard.Bytes.Add(w.bytes)
+	return nil
+}
+
+// lockForWrite finds a collection and holds its guard shared.
+func (d *DB) lockForWrite(ns Namespace) (*catalog.Collection, error) {
+	for {
+		coll := d.catalog.Collection(ns.DB, ns.Coll)
+		switch {
+		case coll == nil:
+			return nil, errNoCollection
+		case coll.IsView():
+			return nil, mongoerr.New(mongoerr.CommandNotSupportedOnView, "Namespace %s is a view, not a collection", ns)
+		}
+		coll.Guard.RLock()
+		if d.catalog.Collection(ns.DB, ns.Coll) == coll {
+			return coll, nil
+		}
+		coll.Guard.RUnlock()
+	}
+}
+
+// insert adds a document that prepare has made ready.
+func (w *writer) insert(ctx context.Context, doc bsonval.Doc) error {
+	id, err := w.txn.Insert(ctx, w.coll.Table, doc)
+	if err != nil {
+		return err
+	}
+	for _, x := range w.coll.Indexes {
+		if err := w.keysOf(x, doc, &w.keys); err != nil {
+			return err
+		}
+		if err := w.mark(ctx, x, w.keys.Multikey, len(w.keys.List)); err != nil {
+			return err
+		}
+		for _, k := range w.keys.List {
+			if err := w.put(ctx, x, k, id, doc); err != nil {
+				return err
+			}
+		}
+	}
+	w.count++
+	w.bytes += int64(len(doc))
+	return nil
+}
+
+// replace changes a record to a new version of its document. touched says
+// whether the value under a path may differ; nil means any may.
+func (w *writer) replace(ctx context.Context, id storage.RecordID, old, doc bsonval.Doc,
+	touched func(path string) bool,
+) error {
+	for _, x := range w.coll.Indexes {
+		if !affected(x, touched) {
+			continue
+		}
+		if err := w.keysOf(x, old, &w.oldKeys); err != nil {
+			return err
+		}
+		if err := w.keysOf(x, doc, &w.keys); err != nil {
+			return err
+		}
+		if err := w.mark(ctx, x, w.keys.Multikey, len(w.keys.List)); err != nil {
+			return err
+		}
+		err := indexkey.Diff(&w.oldKeys, &w.keys,
+			func(k indexkey.Key) error { return w.txn.DeleteEntry(ctx, x.ID, k.Bytes, id) },
+			func(k indexkey.Key) error { return w.put(ctx, x, k, id, doc) })
+		if err != nil {
+			return err
+		}
+	}
+	w.bytes += int64(len(doc) - len(old))
+	return w.txn.Update(ctx, w.coll.Table, id, doc)
+}
+
+// affected says whether an update may change a document's keys in an index.
+func affected(x *catalog.Index, touched func(path string) bool) bool {
+	if touched == nil || x.Partial != nil {
+		return true
+	}
+	for _, f := range x.Fields {
+		if touched(f.Path) {
+			return true
+		}
+	}
+	return false
+}
+
+// remove deletes a record and its index entries.
+func (w *writer) remove(ctx context.Context, id storage.RecordID, doc bsonval.Doc) error {
+	for _, x := range w.coll.Indexes {
+		if err := w.keysOf(x, doc, &w.keys); err != nil {
+			return err
+		}
+		for _, k := range w.keys.List {
+			if err := w.txn.DeleteEntry(ctx, x.ID, k.Bytes, id); err != nil {
+				return err
+			}
+		}
+	}
+	w.count--
+	w.bytes -= int64(len(doc))
+	return w.txn.Delete(ctx, w.coll.Table, id)
+}
+
+// keysOf computes a document's keys in an index: none if it is not in a partial
+// index.
+func (w *writer) keysOf(x *catalog.Index, doc bsonval.Doc, k *indexkey.Keys) error {
+	if x.Partial != nil {
+		ok, err := w.matches(x.Partial, doc)
+		if err != nil {
+			return err
+		}
+		if !ok {
+			k.List, k.Multikey = k.List[:0], 0
+			return nil
+		}
+	}
+	return k.Of(x.Generator, doc, x.Collator())
+}
+
+func (w *writer) matches(m *match.Matcher, doc bsonval.Doc) (bool, error) {
+	if m.NeedsContext() && w.partial == nil {
+		w.partial = expr.NewCompiler(w.op.Env).NewContext()
+	}
+	return m.Match(w.partial, doc)
+}
+
+// mark notes that an index has arrays under some of its fields.
+func (w *writer) mark(ctx context.Context, x *catalog.Index, mask uint32, keys int) error {
+	if mask == 0 {
+		return nil
+	}
+	return catalog.MarkMultikey(ctx, w.txn, x, mask)
+}
+
+func (w *writer) put(ctx context.Context, x *catalog.Index, k indexkey.Key, id storage.RecordID, doc bsonval.Doc) error {
+	err := w.txn.PutEntry(ctx, x.ID, k.Bytes, id, k.TypeBits)
+	if err == nil {
+		return nil
+	}
+	var dup *storage.DuplicateKeyError
+	if errors.As(err, &dup) {
+		return duplicateKey(w.coll, x, k, doc)
+	}
+	return err
+}
+
+// duplicateKey is the error of a second document under a key of a unique index.
+func duplicateKey(coll *catalog.Collection, x *catalog.Index, k indexkey.Key, doc bsonval.Doc) error {
+	desc := make([]bool, len(x.Fields))
+	for i, f := range x.Fields {
+		desc[i] = f.Desc
+	}
+	value := bsonval.NewBuilder()
+	if x.Collation != nil {
+		// Such a key holds sort keys, not the strings.
+		for _, f := range x.Fields {
+			value.Value(f.Path, expr.Walk(bsonval.Document(doc), strings.Split(f.Path, ".")))
+		}
+	} else if vals, err := keystring.Decode(nil, k.Bytes, k.TypeBits, desc, len(x.Fields)); err == nil {
+		for i, v := range vals {
+			value.Value(x.Fields[i].Path, v)
+		}
+	}
+	keyValue := value.Build()
+	extra := bsonval.NewBuilder().Doc("keyPattern", x.Key).Doc("keyValue", keyValue).Build()
+	order := ""
+	if x.Collation != nil {
+		order = " collation: " + bsonval.FormatDoc(x.Collation.Doc())
+	}
+	return mongoerr.New(mongoerr.DuplicateKey, "E11000 duplicate key error collection: %s index: %s%s dup key: %s",
+		coll.Namespace(), x.Name, order, bsonval.FormatDoc(keyValue)).WithExtra(extra)
+}

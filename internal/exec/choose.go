@@ -1,0 +1,90 @@
+package exec
+
+import (
+	"context"
+	"io"
+
+	"github.com/archelon-db/archelon/internal/catalog"
+	"github.com/archelon-db/archelon/internal/expr"
+	"github.com/archelon-db/archelon/internal/plan"
+)
+
+// Bounds of a trial run, MongoDB's numbers.
+const (
+	trialWorks   = 10000 // steps all candidates together may take
+	trialResults = 101   // results that end the trial: a first batch
+)
+
+// Trial is what a candidate did in a trial run.
+type Trial struct {
+	Plan  *plan.Plan
+	Stats Stats
+	Score float64
+	EOF   bool
+}
+
+// Choose runs the candidates side by side for a while and returns them best
+// first. needSort says that the query has a sort, so that a plan without that
+// order yields nothing before its end.
+func Choose(ctx context.Context, v *View, coll *catalog.Collection, plans []*plan.Plan, needSort bool,
+	c *expr.Context,
+) ([]Trial, error) {
+	trials := make([]Trial, len(plans))
+	scans := make([]*Scan, len(plans))
+	for i, p := range plans {
+		trials[i].Plan = p
+		scans[i] = Open(v, coll, p, c)
+		defer scans[i].Close()
+	}
+	per := trialWorks / len(plans)
+	for more := true; more; {
+		more = false
+		for i, s := range scans {
+			if trials[i].EOF || s.Stats.Works >= int64(per) {
+				continue
+			}
+			_, err := s.Next(ctx)
+			if err != nil && err != io.EOF {
+				return nil, err
+			}
+			trials[i].EOF = err == io.EOF
+			if trials[i].EOF || s.Stats.Returned >= trialResults && !(needSort && !plans[i].Sorted) {
+				more = false
+				break
+			}
+			more = true
+		}
+	}
+	for i, s := range scans {
+		trials[i].Stats = s.Stats
+		trials[i].score(needSort)
+	}
+	best := 0
+	for i := range trials {
+		if trials[i].Score > trials[best].Score {
+			best = i
+		}
+	}
+	trials[0], trials[best] = trials[best], trials[0]
+	return trials, nil
+}
+
+// score is productivity, results for each step, with small bonuses for what is
+// cheap and a large one for having finished.
+func (t *Trial) score(needSort bool) {
+	advanced := float64(t.Stats.Returned)
+	if needSort && !t.Plan.Sorted && !t.EOF {
+		advanced = 0
+	}
+	t.Score = 1 + advanced/float64(max(t.Stats.Works, 1))
+	const bonus = 0.0001
+	if t.Plan.Covered {
+		t.Score += bonus
+	}
+	if t.Plan.Sorted {
+		t.Score += bonus
+	}
+	if t.EOF {
+		t.Score++
+	}
+}

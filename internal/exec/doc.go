@@ -1,0 +1,15 @@
+// Package exec runs plans: it turns a plan.Plan into a stream of records read
+// through a storage transaction.
+//
+// # Idle cursors
+//
+// A [View] is the transaction that an operation reads through. Scans open their
+// iterators on first use and remember their position, so a cursor that waits
+// for its client detaches its view: iterators are closed, the transaction ends,
+// and nothing is pinned. With the next transaction each scan goes on behind the
+// last record it returned.
+//
+// # What this package does not know
+//
+// Commands, projections, sorts: it returns whole records in the plan's order.
+package exec

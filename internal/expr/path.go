@@ -1,0 +1,241 @@
+package expr
+
+import (
+	"strings"
+
+	"github.com/archelon-db/archelon/internal/bsonval"
+	"github.com/archelon-db/archelon/internal/mongoerr"
+)
+
+// CheckFieldName checks one field name of a path or object: not empty, no
+// leading dollar, no dot, no NUL.
+func CheckFieldName(name string) error {
+	switch {
+	case name == "":
+		return mongoerr.New(15998, "FieldPath field names may not be empty strings.")
+	case name[0] == '$':
+		return mongoerr.New(16410, "FieldPath field names may not start with '$'. Consider using $getField or $setField.")
+	case strings.IndexByte(name, 0) >= 0:
+		return mongoerr.New(16411, "FieldPath field names may not contain '\x00'.")
+	case strings.IndexByte(name, '.') >= 0:
+		return mongoerr.New(16412, "FieldPath field names may not contain '.'. Consider using $getField or $setField.")
+	}
+	return nil
+}
+
+// ParsePath splits a dotted path and checks its names.
+func ParsePath(path string) ([]string, error) {
+	if path == "" {
+		return nil, mongoerr.New(40352, "FieldPath cannot be constructed with empty string")
+	}
+	if strings.HasSuffix(path, ".") {
+		return nil, mongoerr.New(40353, "FieldPath must not end with a '.'.")
+	}
+	names := strings.Split(path, ".")
+	if len(names) > bsonval.MaxDepth {
+		return nil, mongoerr.New(mongoerr.Overflow, "FieldPath is too long")
+	}
+	for _, n := range names {
+		if err := CheckFieldName(n); err != nil {
+			return nil, err
+		}
+	}
+	return names, nil
+}
+
+// compilePath compiles "$a.b" and "$$var.a.b".
+func (c *Compiler) compilePath(s string) (Expr, error) {
+	if s == "$" {
+		return nil, mongoerr.New(16872, "'$' by itself is not a valid FieldPath")
+	}
+	if !strings.HasPrefix(s, "$$") {
+		names, err := ParsePath(s[1:])
+		if err != nil {
+			return nil, err
+		}
+		return c.currentPath(names), nil
+	}
+	name, rest, dotted := strings.Cut(s[2:], ".")
+	var names []string
+	if dotted {
+		var err error
+		if names, err = ParsePath(rest); err != nil {
+			return nil, err
+		}
+	}
+	return c.variable(name, names)
+}
+
+// currentPath is a path from $$CURRENT.
+func (c *Compiler) currentPath(names []string) Expr {
+	if slot, ok := c.lookup("CURRENT"); ok {
+		return &varPath{slot: slot, names: names}
+	}
+	c.Deps.Add(strings.Join(names, "."))
+	return &fieldPath{names: names}
+}
+
+func (c *Compiler) variable(name string, names []string) (Expr, error) {
+	switch name {
+	case "":
+		return nil, mongoerr.New(mongoerr.FailedToParse, "empty variable names are not allowed")
+	case "ROOT":
+		return c.rootPath(names), nil
+	case "CURRENT":
+		if slot, ok := c.lookup(name); ok {
+			return &varPath{slot: slot, names: names}, nil
+		}
+		return c.rootPath(names), nil
+	case "REMOVE":
+		return constant{bsonval.Missing}, nil
+	}
+	if slot, ok := c.lookup(name); ok {
+		return &varPath{slot: slot, names: names}, nil
+	}
+	if v, ok, err := c.systemVariable(name); ok || err != nil {
+		if err != nil {
+			return nil, err
+		}
+		return constant{walk(v, names)}, nil
+	}
+	if err := checkVariableChars(name); err != nil {
+		return nil, err
+	}
+	if c := name[0]; c >= 'A' && c <= 'Z' || !(c >= 'a' && c <= 'z' || c >= 0x80) {
+		if !(c >= 'A' && c <= 'Z') {
+			return nil, mongoerr.New(mongoerr.FailedToParse,
+				"'%s' starts with an invalid character for a user variable name", name)
+		}
+	}
+	return nil, mongoerr.New(17276, "Use of undefined variable: %s", name)
+}
+
+func (c *Compiler) systemVariable(name string) (bsonval.Value, bool, error) {
+	switch name {
+	case "NOW":
+		return bsonval.Date(c.Env.NowMS), true, nil
+	case "CLUSTER_TIME":
+		if c.Env.ClusterTime == 0 {
+			return bsonval.Missing, false, mongoerr.New(51144, "Builtin variable '$$CLUSTER_TIME' is not available")
+		}
+		return bsonval.TimestampBits(c.Env.ClusterTime), true, nil
+	case "USER_ROLES":
+		if c.Env.UserRoles.IsMissing() {
+			return bsonval.Array(bsonval.EmptyDoc), true, nil
+		}
+		return c.Env.UserRoles, true, nil
+	case "SEARCH_META":
+		return bsonval.Missing, true, nil
+	}
+	return bsonval.Missing, false, nil
+}
+
+func (c *Compiler) rootPath(names []string) Expr {
+	if len(names) == 0 {
+		c.Deps.AddAll()
+		return rootDoc{}
+	}
+	c.Deps.Add(strings.Join(names, "."))
+	return &fieldPath{names: names}
+}
+
+// rootDoc is $$ROOT.
+type rootDoc struct{}
+
+func (rootDoc) Eval(c *Context) (bsonval.Value, error) { return bsonval.Document(c.Root), nil }
+
+// fieldPath is a path from the document under evaluation.
+type fieldPath struct{ names []string }
+
+func (p *fieldPath) Eval(c *Context) (bsonval.Value, error) {
+	v := c.Root.Lookup(p.names[0])
+	if len(p.names) == 1 {
+		return v, nil
+	}
+	return walk(v, p.names[1:]), nil
+}
+
+// varPath is a path from a variable's value.
+type varPath struct {
+	slot  int
+	names []string
+}
+
+func (p *varPath) Eval(c *Context) (bsonval.Value, error) {
+	return walk(c.Vars[p.slot], p.names), nil
+}
+
+// walk follows names from v: through documents, and through each document of an
+// array, whose results become an array. Arrays directly inside arrays are not
+// followed.
+func walk(v bsonval.Value, names []string) bsonval.Value {
+	for i, name := range names {
+		switch v.Type() {
+		case bsonval.TypeDocument:
+			v = v.Doc().Lookup(name)
+		case bsonval.TypeArray:
+			return walkArray(v.Doc(), names[i:])
+		default:
+			return bsonval.Missing
+		}
+	}
+	return v
+}
+
+func walkArray(a bsonval.Doc, names []string) bsonval.Value {
+	b := bsonval.NewArrayBuilder()
+	it := a.Iter()
+	for it.Next() {
+		if it.Value().Type() != bsonval.TypeDocument {
+			continue
+		}
+		if v := walk(it.Value(), names); !v.IsMissing() {
+			b.Add(v)
+		}
+	}
+	return bsonval.Array(b.Build())
+}
+
+// Walk follows dotted names from v as a field path does.
+func Walk(v bsonval.Value, names []string) bsonval.Value { return walk(v, names) }
+
+// FieldPath returns the path of an expression that is a plain field path
+// ("$a.b"), for planners; ok is false for all others.
+func FieldPath(e Expr) (path string, ok bool) {
+	p, ok := e.(*fieldPath)
+	if !ok {
+		return "", false
+	}
+	return strings.Join(p.names, "."), true
+}
+
+// Deps are the fields of the document that expressions read.
+type Deps struct {
+	// All says that the whole document is read.
+	All bool
+	// Fields are dotted paths, with repetitions.
+	Fields []string
+	// Meta are the names that {$meta: …} asks for, with repetitions.
+	Meta []string
+}
+
+// AddMeta notes a kind of metadata. It may be called on nil.
+func (d *Deps) AddMeta(name string) {
+	if d != nil {
+		d.Meta = append(d.Meta, name)
+	}
+}
+
+// Add notes a field. It may be called on nil.
+func (d *Deps) Add(path string) {
+	if d != nil {
+		d.Fields = append(d.Fields, path)
+	}
+}
+
+// AddAll notes that the whole document is needed. It may be called on nil.
+func (d *Deps) AddAll() {
+	if d != nil {
+		d.All = true
+	}
+}

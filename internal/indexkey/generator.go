@@ -1,0 +1,270 @@
+package indexkey
+
+import (
+	"bytes"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/archelon-db/archelon/internal/bsonval"
+	"github.com/archelon-db/archelon/internal/keystring"
+	"github.com/archelon-db/archelon/internal/mongoerr"
+)
+
+// Field is one part of an index key.
+type Field struct {
+	Path string
+	Desc bool
+}
+
+// Generator makes the keys of one index. It is immutable.
+type Generator struct {
+	fields []Field
+	parts  [][]string
+	sparse bool
+}
+
+// New makes a generator.
+func New(fields []Field, sparse bool) *Generator {
+	g := &Generator{fields: fields, sparse: sparse}
+	for _, f := range fields {
+		g.parts = append(g.parts, strings.Split(f.Path, "."))
+	}
+	return g
+}
+
+// Key is one key of a document, as the engine stores it.
+type Key struct {
+	Bytes    []byte
+	TypeBits []byte
+}
+
+// Keys are the keys of one document. The zero Keys may be used and reused; one
+// Keys belongs to one goroutine.
+type Keys struct {
+	List []Key
+
+	// Multikey is the set of fields (bit i for field i) that met an array.
+	Multikey uint32
+
+	g        *Generator
+	enc      keystring.Encoder
+	collator bsonval.Collator
+	buf      []byte
+	vals     []bsonval.Value
+	pos      []int // components of each field's path already walked; done when all are
+	err      error
+}
+
+// Of computes the keys of a document, replacing what Keys held before. The
+// collator is the index's.
+func (k *Keys) Of(g *Generator, d bsonval.Doc, c bsonval.Collator) error {
+	k.List, k.Multikey, k.buf, k.err = k.List[:0], 0, k.buf[:0], nil
+	k.g, k.collator = g, c
+	n := len(g.fields)
+	if cap(k.vals) < n {
+		k.vals, k.pos = make([]bsonval.Value, n), make([]int, n)
+	}
+	k.vals, k.pos = k.vals[:n], k.pos[:n]
+	for i := range n {
+		k.vals[i], k.pos[i] = bsonval.Missing, 0
+	}
+	k.expand(bsonval.Document(d), k.vals, k.pos, 0)
+	if k.err == nil && len(k.List) > 1 {
+		k.distinct()
+	}
+	return k.err
+}
+
+// expand walks every field that is not settled from v on. settled is the set of
+// fields whose value is known.
+func (k *Keys) expand(v bsonval.Value, vals []bsonval.Value, pos []int, settled uint32) {
+	var array bsonval.Doc // the one array met, if any
+	var pending uint32
+	for i := range vals {
+		if settled&(1<<i) != 0 {
+			continue
+		}
+		val, at, arr := descend(v, k.g.parts[i], pos[i])
+		if arr == nil {
+			vals[i], settled = val, settled|1<<i
+			continue
+		}
+		if array != nil && &arr[0] != &array[0] {
+			k.err = mongoerr.New(mongoerr.CannotIndexParallelArrays, "cannot index parallel arrays [%s] [%s]",
+				k.lastName(pending), k.g.parts[i][max(at-1, 0)])
+			return
+		}
+		array, pos[i], pending = arr, at, pending|1<<i
+	}
+	if array == nil {
+		k.add(vals)
+		return
+	}
+	k.Multikey |= pending
+	k.expandArray(array, vals, pos, settled, pending)
+}
+
+func (k *Keys) lastName(pending uint32) string {
+	for i := range k.g.parts {
+		if pending&(1<<i) != 0 {
+			return k.g.parts[i][max(k.pos[i]-1, 0)]
+		}
+	}
+	return ""
+}
+
+func (k *Keys) expandArray(array bsonval.Doc, vals []bsonval.Value, pos []int, settled, pending uint32) {
+	if array.IsEmpty() {
+		for i := range vals {
+			if pending&(1<<i) == 0 {
+				continue
+			}
+			vals[i] = bsonval.Missing
+			if pos[i] == len(k.g.parts[i]) {
+				vals[i] = bsonval.Undefined
+			}
+		}
+		k.add(vals)
+		return
+	}
+	it := array.Iter()
+	for it.Next() && k.err == nil {
+		elem := it.Value()
+		v, p, s := slices.Clone(vals), slices.Clone(pos), settled
+		for i := range vals {
+			switch {
+			case pending&(1<<i) == 0:
+			case pos[i] == len(k.g.parts[i]):
+				v[i], s = elem, s|1<<i
+			case elem.Type() != bsonval.TypeDocument:
+				v[i], s = bsonval.Missing, s|1<<i
+			}
+		}
+		if s == 1<<len(vals)-1 {
+			k.add(v)
+		} else {
+			k.expand(elem, v, p, s)
+		}
+	}
+}
+
+// descend follows parts[at:] from v until it ends in a value (arr is nil) or
+// meets an array to expand; then at is how many parts are walked.
+func descend(v bsonval.Value, parts []string, at int) (val bsonval.Value, walked int, arr bsonval.Doc) {
+	for {
+		switch v.Type() {
+		case bsonval.TypeArray:
+			if at < len(parts) {
+				if elem, ok := element(v.Doc(), parts[at]); ok {
+					v = elem
+					at++
+					continue
+				}
+			}
+			return v, at, v.Doc()
+		case bsonval.TypeDocument:
+			if at == len(parts) {
+				return v, at, nil
+			}
+			v = v.Doc().Lookup(parts[at])
+			at++
+		default:
+			if at < len(parts) {
+				v = bsonval.Missing
+			}
+			return v, at, nil
+		}
+	}
+}
+
+// element is the array's element at a position written as a path component.
+func element(a bsonval.Doc, part string) (bsonval.Value, bool) {
+	if part[0] < '0' || part[0] > '9' {
+		return bsonval.Missing, false
+	}
+	n, err := strconv.Atoi(part)
+	if err != nil || len(part) > 1 && part[0] == '0' {
+		return bsonval.Missing, false
+	}
+	v := a.Index(n)
+	return v, !v.IsMissing()
+}
+
+// add encodes one combination of values.
+func (k *Keys) add(vals []bsonval.Value) {
+	if k.g.sparse && !anyPresent(vals) {
+		return
+	}
+	k.enc.Reset(k.collator)
+	for i, v := range vals {
+		if v.IsMissing() {
+			v = bsonval.Null
+		}
+		k.enc.Append(v, k.g.fields[i].Desc)
+	}
+	key := k.keep(k.enc.Key())
+	k.List = append(k.List, Key{key, k.keep(k.enc.TypeBits())})
+}
+
+func anyPresent(vals []bsonval.Value) bool {
+	for _, v := range vals {
+		if !v.IsMissing() {
+			return true
+		}
+	}
+	return false
+}
+
+// keep copies bytes into the buffer that lives as long as the list.
+func (k *Keys) keep(b []byte) []byte {
+	if len(b) == 0 {
+		return nil
+	}
+	at := len(k.buf)
+	k.buf = append(k.buf, b...)
+	return k.buf[at:len(k.buf):len(k.buf)]
+}
+
+func (k *Keys) distinct() {
+	slices.SortFunc(k.List, func(a, b Key) int { return bytes.Compare(a.Bytes, b.Bytes) })
+	k.List = slices.CompactFunc(k.List, func(a, b Key) bool { return bytes.Equal(a.Bytes, b.Bytes) })
+}
+
+// Diff calls remove for the keys of the old version of a document that the new
+// one does not have, and add for those it gains. Both lists are in order.
+func Diff(old, new *Keys, remove, add func(Key) error) error {
+	i, j := 0, 0
+	for i < len(old.List) || j < len(new.List) {
+		var c int
+		switch {
+		case i == len(old.List):
+			c = 1
+		case j == len(new.List):
+			c = -1
+		default:
+			c = bytes.Compare(old.List[i].Bytes, new.List[j].Bytes)
+		}
+		var err error
+		switch {
+		case c < 0:
+			err = remove(old.List[i])
+			i++
+		case c > 0:
+			err = add(new.List[j])
+			j++
+		default:
+			if !bytes.Equal(old.List[i].TypeBits, new.List[j].TypeBits) {
+				if err = remove(old.List[i]); err == nil {
+					err = add(new.List[j])
+				}
+			}
+			i++
+			j++
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

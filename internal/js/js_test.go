@@ -1,0 +1,185 @@
+package js
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/archelon-db/archelon/internal/bsonval"
+	"github.com/archelon-db/archelon/internal/mongoerr"
+)
+
+func call(t *testing.T, source string, this bsonval.Value, args ...bsonval.Value) (bsonval.Value, error) {
+	t.Helper()
+	return New(Limits{}).NewSession().Call(t.Context(), source, this, args)
+}
+
+func TestCallResults(t *testing.T) {
+	doc := bsonval.Document(bsonval.NewBuilder().Int32("a", 1).Value("n", bsonval.Int64(1<<60)).Str("s", "x").Build())
+	id := bsonval.ObjectID([]byte("abcdefghijkl"))
+	for _, test := range []struct {
+		source string
+		this   bsonval.Value
+		args   []bsonval.Value
+		want   bsonval.Value
+	}{
+		{source: "function(x) { return x * 2 }", args: []bsonval.Value{bsonval.Int32(21)}, want: bsonval.Double(42)},
+		{source: "x => x + 1", args: []bsonval.Value{bsonval.Double(0.5)}, want: bsonval.Double(1.5)},
+		{source: "this.a == 1", this: doc, want: bsonval.True},
+		{source: "return this.s", this: doc, want: bsonval.String("x")},
+		{source: "var y = 3; return y", want: bsonval.Double(3)},
+		{source: "function() {}", want: bsonval.Null},
+		{source: "function() { return null }", want: bsonval.Null},
+		{source: "function(d) { return d }", args: []bsonval.Value{doc}, want: doc},
+		{source: "function(d) { d.a = 1.5; return d.a }", args: []bsonval.Value{doc}, want: bsonval.Double(1.5)},
+		{source: "function(d) { return d.n + 1 }", args: []bsonval.Value{bsonval.Document(
+			bsonval.NewBuilder().Value("n", bsonval.Int64(41)).Build())}, want: bsonval.Double(42)},
+		{source: "function() { return NumberLong('9223372036854775807') }", want: bsonval.Int64(1<<63 - 1)},
+		{source: "function() { return new NumberLong(5) }", want: bsonval.Int64(5)},
+		{source: "function() { return NumberInt(5) }", want: bsonval.Double(5)},
+		{source: "function() { return NumberDecimal('1.50').toString() }", want: bsonval.String(`NumberDecimal("1.50")`)},
+		{source: "function(i) { return i.str }", args: []bsonval.Value{id}, want: bsonval.String("6162636465666768696a6b6c")},
+		{source: "function(i) { return i }", args: []bsonval.Value{id}, want: id},
+		{source: "function() { return ObjectId('6162636465666768696a6b6c') }", want: id},
+		{source: "function() { return ISODate('1970-01-01T00:00:01Z') }", want: bsonval.Date(1000)},
+		{source: "function(d) { return d.getTime() }", args: []bsonval.Value{bsonval.Date(1234)}, want: bsonval.Double(1234)},
+		{source: "function() { return [1, 'a', undefined] }",
+			want: bsonval.ArrayOf(bsonval.Double(1), bsonval.String("a"), bsonval.Undefined)},
+		{source: "function() { return /a+b/im }", want: bsonval.Regex("a+b", "im")},
+		{source: "function() { return BinData(0, 'AAEC') }", want: bsonval.Binary(0, []byte{0, 1, 2})},
+		{source: "function(t) { return t.t + t.i }", args: []bsonval.Value{bsonval.Timestamp(3, 4)}, want: bsonval.Double(7)},
+		{source: "function() { return hex_md5('hello') }", want: bsonval.String("5d41402abc4b2a76b9719d911017c592")},
+		{source: "function() { return {a: {b: [true]}} }", want: bsonval.Document(
+			bsonval.NewBuilder().StartDoc("a").StartArray("b").Bool("", true).Build())},
+	} {
+		got, err := call(t, test.source, test.this, test.args...)
+		if err != nil {
+			t.Errorf("%s: %v", test.source, err)
+		} else if !bsonval.Identical(got, test.want) {
+			t.Errorf("%s = %s (%s), want %s (%s)", test.source, bsonval.Format(got), got.Type(),
+				bsonval.Format(test.want), test.want.Type())
+		}
+	}
+}
+
+func TestCallErrors(t *testing.T) {
+	for source, text := range map[string]string{
+		"function( {":                                              "Unexpected token",
+		"function() { throw new Error('boom') }":                   "boom",
+		"function() { return nothing.at.all }":                     "nothing is not defined",
+		"function() { return ObjectId('zz') }":                     "invalid object id",
+		"function f() { return f() }":                              "",
+		"function() { var a = []; a[0] = a; return a }":            "too deep",
+		"function() { return 'x'.repeat(1e9) }":                    "too long",
+		"function() { throw {toString: function() { throw 1 }} }":  "",
+		"function() { return {get a() { throw new Error('g') }} }": "g",
+	} {
+		_, err := call(t, source, bsonval.Missing)
+		if e := mongoerr.As(err); e == nil || !strings.Contains(e.Message, text) {
+			t.Errorf("%s: %v, want an error with %q", source, err, text)
+		}
+	}
+}
+
+func TestSessionKeepsGlobalsAndOthersDoNot(t *testing.T) {
+	e := New(Limits{})
+	a, b := e.NewSession(), e.NewSession()
+	count := "function() { n = (typeof n == 'undefined' ? 0 : n) + 1; return n }"
+	for i, s := range []*Session{a, a, b} {
+		v, err := s.Call(t.Context(), count, bsonval.Missing, nil)
+		if want := [...]float64{1, 2, 1}[i]; err != nil || v.Double() != want {
+			t.Errorf("call %d: %v, %v, want %v", i, v.Double(), err, want)
+		}
+	}
+}
+
+func TestLimits(t *testing.T) {
+	loop := "function() { for (;;) {} }"
+	s := New(Limits{Time: 30 * time.Millisecond}).NewSession()
+	if _, err := s.Call(t.Context(), loop, bsonval.Missing, nil); !mongoerr.Is(err, mongoerr.JSInterpreterFailure) {
+		t.Errorf("endless loop: %v", err)
+	}
+	if v, err := s.Call(t.Context(), "1 + 1", bsonval.Missing, nil); err != nil || v.Double() != 2 {
+		t.Errorf("call after an interrupted one: %v, %v", v.Double(), err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Millisecond)
+	defer cancel()
+	if _, err := s.engine.NewSession().Call(ctx, loop, bsonval.Missing, nil); err == nil {
+		t.Error("endless loop outlived its context")
+	}
+	ctx, cancel = context.WithCancel(t.Context())
+	cancel()
+	if _, err := s.Call(ctx, "1", bsonval.Missing, nil); !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled context: %v", err)
+	}
+	s = New(Limits{Heap: 16 << 20}).NewSession()
+	grow := "function() { var a = []; for (;;) a.push({x: a.length, s: 'abc' + a.length}) }"
+	if _, err := s.Call(t.Context(), grow, bsonval.Missing, nil); !mongoerr.Is(err, mongoerr.JSInterpreterFailure) {
+		t.Errorf("endless growth: %v", err)
+	}
+}
+
+func TestDefine(t *testing.T) {
+	s := New(Limits{}).NewSession()
+	var got []string
+	s.Define("emit", func(args []bsonval.Value) (bsonval.Value, error) {
+		if len(args) != 2 {
+			return bsonval.Missing, mongoerr.New(9, "emit takes 2 args")
+		}
+		got = append(got, bsonval.Format(args[0]))
+		return bsonval.Missing, nil
+	})
+	doc := bsonval.Document(bsonval.NewBuilder().Str("k", "v").Build())
+	if _, err := s.Call(t.Context(), "function() { emit(this.k, 1); emit('z', 2) }", doc, nil); err != nil {
+		t.Fatal(err)
+	}
+	if strings.Join(got, ",") != `"v","z"` {
+		t.Errorf("emitted %v", got)
+	}
+	if _, err := s.Call(t.Context(), "function() { emit() }", doc, nil); !mongoerr.Is(err, 9) {
+		t.Errorf("a native function's error came out as %v", err)
+	}
+}
+
+func TestTruthy(t *testing.T) {
+	for _, v := range []bsonval.Value{bsonval.Missing, bsonval.Null, bsonval.False, bsonval.String(""), bsonval.Double(0)} {
+		if Truthy(v) {
+			t.Errorf("%s is truthy", bsonval.Format(v))
+		}
+	}
+	for _, v := range []bsonval.Value{bsonval.True, bsonval.String("0"), bsonval.ArrayOf(), bsonval.Double(-1)} {
+		if !Truthy(v) {
+			t.Errorf("%s is not truthy", bsonval.Format(v))
+		}
+	}
+}
+
+func FuzzCall(f *testing.F) {
+	f.Add("function(x) { return x }", "abc")
+	f.Add("this.a ==", "")
+	f.Add("})(", "x")
+	e := New(Limits{Time: 50 * time.Millisecond, Heap: 64 << 20})
+	f.Fuzz(func(t *testing.T, source, arg string) {
+		if strings.ContainsAny(source, "/") || strings.Contains(source, "rray") {
+			return // patterns and huge arrays run in one native operation
+		}
+		v, err := e.NewSession().Call(context.Background(), source, bsonval.Missing, []bsonval.Value{bsonval.String(arg)})
+		if err == nil && (v.Type() == bsonval.TypeDocument || v.Type() == bsonval.TypeArray) {
+			if err := bsonval.Validate(v.Doc()); err != nil {
+				t.Errorf("%q: %v", source, err)
+			}
+		}
+	})
+}
+
+func BenchmarkCall(b *testing.B) {
+	s := New(Limits{}).NewSession()
+	doc := bsonval.Document(bsonval.NewBuilder().Int32("a", 1).Str("s", "x").Build())
+	for b.Loop() {
+		if _, err := s.Call(context.Background(), "function(d) { return d.a + 1 }", bsonval.Missing, []bsonval.Value{doc}); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

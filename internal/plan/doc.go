@@ -1,0 +1,17 @@
+// Package plan chooses how to answer a query: which index, over which bounds,
+// in which direction.
+//
+// # Model
+//
+// [Candidates] turns a filter, a sort and a collection's indexes into the plans
+// that could answer; each is a [Plan] value. A filter's predicates become
+// [Intervals] per index field, sets of value intervals that are a superset of
+// the matching keys. Unless every predicate is decided exactly by the bounds,
+// the filter is applied again to the documents found, so a plan never changes a
+// result.
+//
+// # What this package does not know
+//
+// Storage and transactions: it reads values and returns values. Which of
+// several candidates is fastest is found by running them (package exec).
+package plan

@@ -1,0 +1,110 @@
+package plan
+
+import (
+	"math"
+
+	"github.com/archelon-db/archelon/internal/bsonval"
+	"github.com/archelon-db/archelon/internal/catalog"
+	"github.com/archelon-db/archelon/internal/collation"
+	"github.com/archelon-db/archelon/internal/match"
+	"github.com/archelon-db/archelon/internal/sortkey"
+)
+
+var nan = math.NaN()
+
+// smallestOf gives, for types with a bracket of their own, a value in it.
+var smallestOf = map[bsonval.Type]bsonval.Value{
+	bsonval.TypeDouble: bsonval.Double(0), bsonval.TypeInt32: bsonval.Int32(0),
+	bsonval.TypeInt64: bsonval.Int64(0), bsonval.TypeDecimal128: bsonval.Int32(0),
+	bsonval.TypeString: bsonval.String(""), bsonval.TypeSymbol: bsonval.String(""),
+	bsonval.TypeDocument: bsonval.Document(bsonval.EmptyDoc), bsonval.TypeBinary: bsonval.Binary(0, nil),
+	bsonval.TypeObjectID: bsonval.ObjectID(make([]byte, 12)), bsonval.TypeBool: bsonval.False,
+	bsonval.TypeDate: bsonval.Date(0), bsonval.TypeTimestamp: bsonval.TimestampBits(0),
+}
+
+// Query is what is asked of one collection.
+type Query struct {
+	Filter    *match.Matcher
+	Sort      *sortkey.Pattern // nil for none
+	Collation *collation.Spec  // of the query; nil means by bytes
+
+	// Need are the paths that whoever reads the results looks at; nil means the
+	// whole document. The filter's own are not among them.
+	Need []string
+
+	// Hint is the index to use, by name or key pattern, or {$natural: ±1}.
+	Hint *Hint
+
+	// Min and Max bound the index scan by key pattern; they need a hint.
+	Min, Max bsonval.Doc
+
+	// NaturalReverse asks for the collection backwards ({$natural: -1}).
+	NaturalReverse bool
+}
+
+// Hint names the index to use.
+type Hint struct {
+	Name    string
+	Key     bsonval.Doc
+	Natural int // ±1 for {$natural: ±1}
+}
+
+// Plan is one way to find the documents of a query.
+type Plan struct {
+	// Index is nil for a collection scan or a union.
+	Index   *catalog.Index
+	Bounds  Bounds
+	Reverse bool
+
+	// Lower and Upper are key bounds of min() and max(); nil for none.
+	Lower, Upper []byte
+
+	// Union are the plans whose results together, without repetitions, are the
+	// answer; nil for others.
+	Union []*Plan
+
+	// Filter is applied to the documents found; nil if the bounds decide.
+	Filter *match.Matcher
+
+	// Sorted says that documents come in the query's sort order.
+	Sorted bool
+
+	// Covered says that everything needed is in the index key, so documents are
+	// not fetched but rebuilt from keys.
+	Covered bool
+
+	// Point says that the plan is a look-up of one key of a unique index by all
+	// its fields.
+	Point bool
+
+	// Nothing says that no document can match.
+	Nothing bool
+}
+
+// Stage is the name explain gives the plan's access.
+func (p *Plan) Stage() string {
+	switch {
+	case p.Nothing:
+		return "EOF"
+	case p.Union != nil:
+		return "OR"
+	case p.Index == nil:
+		return "COLLSCAN"
+	}
+	return "IXSCAN"
+}
+
+// Identity tells plans of one query shape apart: the indexes and directions.
+func (p *Plan) Identity() string {
+	s := p.Stage()
+	if p.Index != nil {
+		s += ":" + p.Index.Name
+	}
+	if p.Reverse {
+		s += ":-"
+	}
+	for _, u := range p.Union {
+		s += "|" + u.Identity()
+	}
+	return s
+}

@@ -1,0 +1,28 @@
+// Package session keeps the logical sessions of clients and makes retryable writes happen once.
+//
+// A session is made by the first command that names it and lives until it has not been used for half an hour or is
+// ended. It owns cursors, which whoever embeds the [Registry] closes in OnEnd.
+//
+// # Retryable writes
+//
+// A client numbers the retryable writes of a session; the statements of a write have numbers of their own. A [Retry] tells
+// which statements of a write have been executed already and with what outcome, and stores the outcomes of further ones
+// in the very transaction that executes them: either both are there after a crash or neither is. Only the latest number
+// of a session is kept; an older one is refused. One write of a session runs at a time.
+//
+// # What is stored
+//
+// Outcomes are kept in meta keys of the storage engine, in chunks of limited size, so that the record of a long write is
+// not written again and again:
+//
+//	"R" uuid(16) uid(32) chunk(4, big endian)
+//	  → version(1) = 1, lastUse ms(8), txnNumber(8), entries
+//	entry: first statement (varint), count (uvarint), length (uvarint), outcome
+//
+// A chunk whose number is not that of chunk 0 is left over from an earlier write and does not count. An outcome that is the
+// same for consecutive statements is stored once.
+//
+// # What may be imported
+//
+// storage, bsonval, mongoerr.
+package session

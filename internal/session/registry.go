@@ -1,0 +1,261 @@
+package session
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/archelon-db/archelon/internal/mongoerr"
+	"github.com/archelon-db/archelon/internal/storage"
+)
+
+const (
+	// Timeout is how long a session lives without being used.
+	Timeout = 30 * time.Minute
+	// maxSessions bounds the sessions in memory, as MongoDB does.
+	maxSessions = 1_000_000
+	// reapInterval is how often expired sessions are looked for.
+	reapInterval = time.Minute
+	// shardCount spreads the sessions over locks.
+	shardCount = 64
+)
+
+// ID names a session: a UUID of the client's and the digest of its user.
+type ID struct {
+	UUID [16]byte
+	UID  [32]byte
+}
+
+// NoUser is the digest of clients that have not authenticated.
+var NoUser = sha256.Sum256(nil)
+
+// Config is what a registry is made of.
+type Config struct {
+	// Engine keeps the outcomes of retryable writes.
+	Engine storage.Engine
+	Logger *slog.Logger
+	// Now is the clock; nil means time.Now.
+	Now func() time.Time
+}
+
+// Registry holds the sessions of a server. It is safe for concurrent use.
+type Registry struct {
+	// OnEnd is called with the owner (see Session.Owner) of each session that ends. It is set before the first Touch.
+	OnEnd func(owner string)
+
+	cfg    Config
+	count  atomic.Int64
+	shards [shardCount]shard
+}
+
+type shard struct {
+	mu       sync.RWMutex // guards sessions
+	sessions map[ID]*Session
+}
+
+// Session is a client's session.
+type Session struct {
+	id      ID
+	owner   string
+	lastUse atomic.Int64 // milliseconds since 1970
+	reg     *Registry
+
+	// turn holds one token, which whoever runs a retryable write takes. It guards the fields below.
+	turn   chan struct{}
+	loaded bool
+	number int64 // of the latest retryable write; -1 for none
+	chunks []chunk
+	stored int // chunks that storage may have
+}
+
+// NewRegistry makes a registry without sessions.
+func NewRegistry(cfg Config) (*Registry, error) {
+	if cfg.Engine == nil || cfg.Logger == nil {
+		return nil, errors.New("session: engine and logger are required")
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	r := &Registry{cfg: cfg, OnEnd: func(string) {}}
+	for i := range r.shards {
+		r.shards[i].sessions = map[ID]*Session{}
+	}
+	return r, nil
+}
+
+func (r *Registry) shard(id ID) *shard { return &r.shards[id.UUID[15]%shardCount] }
+
+// Touch returns a session, made if there is none, and marks it used now.
+func (r *Registry) Touch(id ID) (*Session, error) {
+	now := r.cfg.Now().UnixMilli()
+	sh := r.shard(id)
+	sh.mu.RLock()
+	s := sh.sessions[id]
+	sh.mu.RUnlock()
+	if s != nil {
+		s.lastUse.Store(now)
+		return s, nil
+	}
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	if s = sh.sessions[id]; s == nil {
+		if r.count.Load() >= maxSessions {
+			return nil, mongoerr.New(mongoerr.TooManyLogicalSessions,
+				"Unable to add session ID %x into the cache because the number of active sessions is too high", id.UUID)
+		}
+		s = &Session{id: id, owner: string(id.UUID[:]) + string(id.UID[:]), reg: r, turn: make(chan struct{}, 1), number: -1}
+		sh.sessions[id] = s
+		r.count.Add(1)
+	}
+	s.lastUse.Store(now)
+	return s, nil
+}
+
+// Has says whether a session is known.
+func (r *Registry) Has(id ID) bool {
+	sh := r.shard(id)
+	sh.mu.RLock()
+	defer sh.mu.RUnlock()
+	return sh.sessions[id] != nil
+}
+
+// Len is the number of sessions.
+func (r *Registry) Len() int64 { return r.count.Load() }
+
+// Each calls f for every session. f must not call the registry.
+func (r *Registry) Each(f func(*Session)) {
+	for i := range r.shards {
+		sh := &r.shards[i]
+		sh.mu.RLock()
+		for _, s := range sh.sessions {
+			f(s)
+		}
+		sh.mu.RUnlock()
+	}
+}
+
+// ID names the session.
+func (s *Session) ID() ID { return s.id }
+
+// Owner is the session's key as the owner of cursors.
+func (s *Session) Owner() string { return s.owner }
+
+// LastUse is when the session was used last.
+func (s *Session) LastUse() time.Time { return time.UnixMilli(s.lastUse.Load()) }
+
+// End forgets sessions and what is stored for them.
+func (r *Registry) End(ctx context.Context, ids []ID) error {
+	var ended []*Session
+	for _, id := range ids {
+		sh := r.shard(id)
+		sh.mu.Lock()
+		if s := sh.sessions[id]; s != nil {
+			delete(sh.sessions, id)
+			r.count.Add(-1)
+			ended = append(ended, s)
+		}
+		sh.mu.Unlock()
+	}
+	for _, s := range ended {
+		r.OnEnd(s.owner)
+	}
+	return r.forget(ctx, ended)
+}
+
+// forget removes the records of sessions that have written.
+func (r *Registry) forget(ctx context.Context, ended []*Session) error {
+	txn := r.cfg.Engine.Begin(storage.TxnOptions{NoSync: true})
+	defer txn.Rollback()
+	any := false
+	for _, s := range ended {
+		select {
+		case s.turn <- struct{}{}:
+		default:
+			continue // it writes right now; its record expires
+		}
+		for i := range s.stored {
+			any = true
+			if err := txn.DeleteMeta(ctx, chunkKey(s.id, i)); err != nil {
+				<-s.turn
+				return fmt.Errorf("forget session: %w", err)
+			}
+		}
+		<-s.turn
+	}
+	if !any {
+		return nil
+	}
+	_, err := txn.Commit(ctx)
+	return err
+}
+
+// Run ends expired sessions until ctx ends.
+func (r *Registry) Run(ctx context.Context) {
+	if err := r.reapRecords(ctx); err != nil && ctx.Err() == nil {
+		r.cfg.Logger.Warn("expired sessions not removed", "error", err)
+	}
+	tick := time.NewTicker(reapInterval)
+	defer tick.Stop()
+	for passes := 1; ; passes++ {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		err := r.Reap(ctx)
+		if err == nil && passes%10 == 0 {
+			err = r.reapRecords(ctx)
+		}
+		if err != nil && ctx.Err() == nil {
+			r.cfg.Logger.Warn("expired sessions not removed", "error", err)
+		}
+	}
+}
+
+// Reap ends the sessions that have expired.
+func (r *Registry) Reap(ctx context.Context) error {
+	limit := r.cfg.Now().Add(-Timeout).UnixMilli()
+	var expired []ID
+	r.Each(func(s *Session) {
+		if s.lastUse.Load() <= limit {
+			expired = append(expired, s.id)
+		}
+	})
+	if len(expired) == 0 {
+		return nil
+	}
+	return r.End(ctx, expired)
+}
+
+// reapRecords removes the expired records of sessions that are not in memory: those of an earlier process.
+func (r *Registry) reapRecords(ctx context.Context) error {
+	limit := r.cfg.Now().Add(-Timeout).UnixMilli()
+	txn := r.cfg.Engine.Begin(storage.TxnOptions{NoSync: true})
+	defer txn.Rollback()
+	var stale [][]byte
+	err := txn.ScanMeta(ctx, []byte(recordPrefix), func(key, value []byte) bool {
+		id, ok := idOfKey(key)
+		if ok && lastUseOf(value) <= limit && !r.Has(id) {
+			stale = append(stale, append([]byte(nil), key...))
+		}
+		return true
+	})
+	if err != nil || len(stale) == 0 {
+		return err
+	}
+	for _, key := range stale {
+		if err := txn.DeleteMeta(ctx, key); err != nil {
+			return err
+		}
+	}
+	_, err = txn.Commit(ctx)
+	if errors.Is(err, storage.ErrWriteConflict) {
+		return nil // one of them is used again; the next pass looks anew
+	}
+	return err
+}

@@ -1,0 +1,160 @@
+package session
+
+import (
+	"context"
+	"encoding/hex"
+	"fmt"
+
+	"github.com/archelon-db/archelon/internal/mongoerr"
+	"github.com/archelon-db/archelon/internal/storage"
+)
+
+// Retry is a retryable write being run: the session's only one until End. The order of calls per transaction is
+// Discard, Add for each statement the transaction executes, Store inside the transaction, and Commit after it.
+type Retry struct {
+	s *Session
+	// pending are the statements of the transaction that runs, first and outcome.
+	pending []entry
+	// staged is the record as stored by the transaction that runs, from chunk stagedAt on.
+	staged   []chunk
+	stagedAt int
+}
+
+// Begin waits for the session's turn and starts the write with a number, or goes on with it.
+func (s *Session) Begin(ctx context.Context, number int64) (*Retry, error) {
+	select {
+	case s.turn <- struct{}{}:
+	default:
+		select {
+		case s.turn <- struct{}{}:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	if err := s.begin(ctx, number); err != nil {
+		<-s.turn
+		return nil, err
+	}
+	return &Retry{s: s}, nil
+}
+
+func (s *Session) begin(ctx context.Context, number int64) error {
+	if !s.loaded {
+		if err := s.load(ctx); err != nil {
+			return err
+		}
+	}
+	if number < s.number {
+		return mongoerr.New(mongoerr.TransactionTooOld, "Retryable write with txnNumber %d is prohibited on session %s because "+
+			"a newer retryable write with txnNumber %d has already started on this session.", number, hex.EncodeToString(s.id.UUID[:]), s.number)
+	}
+	if number > s.number {
+		s.number, s.chunks = number, nil
+	}
+	return nil
+}
+
+// load reads the session's record, which a process before this one may have written.
+func (s *Session) load(ctx context.Context) error {
+	txn := s.reg.cfg.Engine.Begin(storage.TxnOptions{ReadOnly: true})
+	defer txn.Rollback()
+	prefix := chunkKey(s.id, 0)
+	prefix = prefix[:len(prefix)-4]
+	var bad error
+	err := txn.ScanMeta(ctx, prefix, func(_, value []byte) bool {
+		var c chunk
+		var number int64
+		if c, number, bad = decodeChunk(value); bad != nil {
+			return false
+		}
+		s.stored++
+		if s.stored == 1 {
+			s.number = number
+		}
+		if number == s.number {
+			s.chunks = append(s.chunks, c)
+		}
+		return true
+	})
+	if err == nil {
+		err = bad
+	}
+	if err != nil {
+		s.number, s.chunks, s.stored = -1, nil, 0
+		return fmt.Errorf("read record of a retryable write: %w", err)
+	}
+	s.loaded = true
+	return nil
+}
+
+// Executed returns the outcome of a statement, if it has been executed.
+func (r *Retry) Executed(stmt int32) (outcome []byte, ok bool) {
+	for i := range r.s.chunks {
+		for j := range r.s.chunks[i].entries {
+			if e := &r.s.chunks[i].entries[j]; e.covers(stmt) {
+				return e.outcome, true
+			}
+		}
+	}
+	return nil, false
+}
+
+// Discard forgets the statements added since the last Commit: their transaction is run again, or has failed.
+func (r *Retry) Discard() { r.pending, r.staged = r.pending[:0], nil }
+
+// Add says that the transaction that runs executes a statement.
+func (r *Retry) Add(stmt int32, outcome []byte) { r.pending = append(r.pending, entry{stmt, 1, outcome}) }
+
+// Store writes the session's record as it is once the transaction has committed.
+func (r *Retry) Store(ctx context.Context, txn storage.Txn) error {
+	if len(r.pending) == 0 {
+		r.staged = nil
+		return nil
+	}
+	s := r.s
+	r.stagedAt = max(len(s.chunks)-1, 0)
+	var last chunk
+	if len(s.chunks) > 0 {
+		last = s.chunks[r.stagedAt].clone()
+	}
+	r.staged = []chunk{last}
+	for _, e := range r.pending {
+		at := &r.staged[len(r.staged)-1]
+		if at.size >= chunkBytes {
+			r.staged = append(r.staged, chunk{})
+			at = &r.staged[len(r.staged)-1]
+		}
+		at.add(e.first, e.outcome)
+	}
+	now := s.reg.cfg.Now().UnixMilli()
+	for i := range r.staged {
+		if err := txn.PutMeta(ctx, chunkKey(s.id, r.stagedAt+i), r.staged[i].encode(now, s.number)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Commit says that the transaction has committed.
+func (r *Retry) Commit() {
+	if r.staged != nil {
+		r.s.chunks = append(r.s.chunks[:r.stagedAt], r.staged...)
+		r.s.stored = max(r.s.stored, len(r.s.chunks))
+		r.staged = nil
+	}
+	r.Discard()
+}
+
+// End lets the session's next write begin.
+func (r *Retry) End() { <-r.s.turn }
+
+// Latest is the number of the session's latest retryable write; ok is false if it has none, or if one runs right now.
+func (s *Session) Latest() (number int64, ok bool) {
+	select {
+	case s.turn <- struct{}{}:
+		defer func() { <-s.turn }()
+		return s.number, s.number >= 0
+	default:
+		return 0, false
+	}
+}

@@ -1,0 +1,529 @@
+package pebblestore
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
+
+	"github.com/archelon-db/archelon/internal/storage"
+)
+
+// ledger is a workload whose every commit can be checked: commit n inserts record
+// n with an entry in two indexes, rewrites the counter record, deletes record n-5
+// with its entries, and notes n in meta.
+type ledger struct {
+	mu    sync.Mutex
+	acked int // commits that Commit has returned from
+	tried int // commits begun
+}
+
+const (
+	ledgerTable  storage.TableID = 1
+	ledgerUnique storage.IndexID = 1
+	ledgerMulti  storage.IndexID = 2
+	ledgerKeep                   = 5
+)
+
+func ledgerKey(n int) []byte { return append(binary.BigEndian.AppendUint32(nil, uint32(n)), 4) }
+
+func (l *ledger) progress() (acked, tried int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.acked, l.tried
+}
+
+// continueTo makes commits up to n, from where it stopped, until one fails. Commit 0
+// creates everything.
+func (l *ledger) continueTo(s *Store, n int) error {
+	for i := l.acked; i < n; i++ {
+		l.mu.Lock()
+		l.tried = i + 1
+		l.mu.Unlock()
+		if err := l.commit(s, i); err != nil {
+			return err
+		}
+		l.mu.Lock()
+		l.acked = i + 1
+		l.mu.Unlock()
+	}
+	return nil
+}
+
+func (l *ledger) commit(s *Store, n int) error {
+	ctx := context.Background()
+	tx := s.Begin(storage.TxnOptions{})
+	defer tx.Rollback()
+	if n == 0 {
+		err := errors.Join(tx.CreateTable(ledgerTable), tx.CreateIndex(ledgerTable, ledgerUnique, true), tx.CreateIndex(ledgerTable, ledgerMulti, false))
+		if err != nil {
+			return err
+		}
+	}
+	doc := fmt.Appendf(nil, "%d %s", n, strings.Repeat("x", n*37%900))
+	id, err := tx.Insert(ctx, ledgerTable, doc)
+	if err != nil {
+		return err
+	}
+	err = errors.Join(tx.PutEntry(ctx, ledgerUnique, ledgerKey(n), id, nil),
+		tx.PutEntry(ctx, ledgerMulti, ledgerKey(n%3), id, nil),
+		tx.PutMeta(ctx, []byte("n"), fmt.Append(nil, n)))
+	if err != nil {
+		return err
+	}
+	if old := n - ledgerKeep; old >= 0 {
+		oldID, err := tx.LookupUnique(ctx, ledgerUnique, ledgerKey(old))
+		if err != nil {
+			return err
+		}
+		err = errors.Join(tx.Delete(ctx, ledgerTable, oldID),
+			tx.DeleteEntry(ctx, ledgerUnique, ledgerKey(old), oldID),
+			tx.DeleteEntry(ctx, ledgerMulti, ledgerKey(old%3), oldID))
+		if err != nil {
+			return err
+		}
+	}
+	_, err = tx.Commit(ctx)
+	return err
+}
+
+// check verifies that a store shows exactly the state after some commit, from
+// the last acknowledged one to the last that was tried.
+func (l *ledger) check(s *Store, acked, tried int) error {
+	ctx := context.Background()
+	tx := s.Begin(storage.TxnOptions{ReadOnly: true})
+	defer tx.Rollback()
+	last := -1
+	v, err := tx.GetMeta(ctx, []byte("n"))
+	if err == nil {
+		fmt.Sscan(string(v), &last)
+	} else if !errors.Is(err, storage.ErrNotFound) {
+		return err
+	}
+	if last+1 < acked || last+1 > tried {
+		return fmt.Errorf("%d commits found, %d acknowledged, %d tried", last+1, acked, tried)
+	}
+	if got := int(tx.Snapshot()); got != last+1 {
+		return fmt.Errorf("position %d after %d commits", got, last+1)
+	}
+	if last < 0 {
+		return nil
+	}
+	want := min(last+1, ledgerKeep)
+	records := 0
+	it, err := tx.Scan(ctx, ledgerTable, storage.RecordRange{})
+	if err != nil {
+		return err
+	}
+	for it.Next() {
+		var n int
+		fmt.Sscan(string(it.Doc()), &n)
+		if n != last-want+1+records {
+			err = fmt.Errorf("record %d holds %d after %d commits", it.ID(), n, last+1)
+		}
+		if id, lerr := tx.LookupUnique(ctx, ledgerUnique, ledgerKey(n)); lerr != nil || id != it.ID() {
+			err = fmt.Errorf("unique entry of %d: %d, %v", n, id, lerr)
+		}
+		records++
+	}
+	if err := errors.Join(err, it.Close()); err != nil {
+		return err
+	}
+	for _, x := range []storage.IndexID{ledgerUnique, ledgerMulti} {
+		ix, err := tx.ScanIndex(ctx, x, storage.IndexRange{Fetch: ledgerTable})
+		if err != nil {
+			return err
+		}
+		entries := 0
+		for ix.Next() {
+			if ix.Doc() == nil {
+				err = fmt.Errorf("index %d has an entry for missing record %d", x, ix.ID())
+			}
+			entries++
+		}
+		if err := errors.Join(err, ix.Close()); err != nil {
+			return err
+		}
+		if entries != records || records != want {
+			return fmt.Errorf("%d records and %d entries in index %d, want %d", records, entries, x, want)
+		}
+	}
+	return nil
+}
+
+// crashClones copies the file system, as a crash would leave it, before every
+// operation that changes it.
+type crashClones struct {
+	fs       *vfs.MemFS
+	progress func() (acked, tried int)
+	rng      *rand.Rand
+
+	mu     sync.Mutex
+	clones []crashClone
+}
+
+type crashClone struct {
+	op           string
+	fs           *vfs.MemFS
+	acked, tried int
+}
+
+func (c *crashClones) MaybeError(op errorfs.Op) error {
+	if op.Kind.ReadOrWrite() != errorfs.OpIsWrite {
+		return nil
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	// What was acknowledged is read before the copy, what was tried after it.
+	for _, unsynced := range []int{0, 50, 100} {
+		acked, _ := c.progress()
+		clone := c.fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: unsynced, RNG: c.rng})
+		_, tried := c.progress()
+		c.clones = append(c.clones, crashClone{fmt.Sprintf("%d %s (%d%%)", op.Kind, op.Path, unsynced), clone, acked, tried})
+	}
+	return nil
+}
+
+func (c *crashClones) String() string { return "crash clones" }
+
+// TestCrashAtEveryWrite crashes before every write and sync of a workload that
+// flushes and compacts now and then, and opens what is left.
+func TestCrashAtEveryWrite(t *testing.T) {
+	const seed1, seed2 = 7, 11
+	t.Logf("seed %d %d", seed1, seed2)
+	fs := vfs.NewCrashableMem()
+	l := &ledger{}
+	c := &crashClones{fs: fs, progress: l.progress, rng: rand.New(rand.NewPCG(seed1, seed2))}
+	s := open(t, Config{Dir: "/data/store", FS: errorfs.Wrap(fs, c)})
+	for n := 10; n <= 40; n += 10 {
+		if err := l.continueTo(s, n); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.db.Flush(); err != nil {
+			t.Fatal(err)
+		}
+		if n%20 == 0 {
+			if err := s.Compact(context.Background(), ledgerTable); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%d crashes", len(c.clones))
+	for i, clone := range c.clones {
+		before := clone.fs.String()
+		if err := reopen(clone, l); err != nil {
+			t.Fatalf("crash %d before %s: %v\n%s", i, clone.op, err, before)
+		}
+	}
+}
+
+// reopen opens what a crash has left, checks it, goes on writing, and opens it
+// again.
+func reopen(c crashClone, l *ledger) error {
+	s, err := Open(Config{Dir: "/data/store", FS: c.fs})
+	if err != nil {
+		return err
+	}
+	err = l.check(s, c.acked, c.tried)
+	found := int(s.LastCommitted())
+	if err == nil {
+		err = l.commit(s, found)
+	}
+	if err = errors.Join(err, s.Close()); err != nil {
+		return err
+	}
+	if s, err = Open(Config{Dir: "/data/store", FS: c.fs}); err != nil {
+		return err
+	}
+	return errors.Join(l.check(s, found+1, found+1), s.Close())
+}
+
+// TestCrashUnderLoad crashes a store that several goroutines write to, so that
+// commits share syncs. Each goroutine counts in a record and an entry of its own.
+func TestCrashUnderLoad(t *testing.T) {
+	const workers, rounds = 6, 12
+	const seed1, seed2 = 3, 5
+	t.Logf("seed %d %d", seed1, seed2)
+	ctx := context.Background()
+	fs := vfs.NewCrashableMem()
+	var mu sync.Mutex
+	acked := 0 // commits acknowledged, of all workers
+	total := func() (int, int) {
+		mu.Lock()
+		defer mu.Unlock()
+		return acked, workers * rounds
+	}
+	c := &crashClones{fs: fs, progress: total, rng: rand.New(rand.NewPCG(seed1, seed2))}
+	s := open(t, Config{Dir: "/data/store", FS: errorfs.Wrap(fs, c)})
+	tx := s.Begin(storage.TxnOptions{})
+	err := errors.Join(tx.CreateTable(ledgerTable), tx.CreateIndex(ledgerTable, ledgerUnique, true))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tx.Commit(ctx); err != nil {
+		t.Fatal(err)
+	}
+	c.mu.Lock()
+	c.clones = nil // before the table there is nothing to check
+	c.mu.Unlock()
+
+	var wg sync.WaitGroup
+	errs := make([]error, workers)
+	for w := range workers {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			for i := range rounds {
+				tx := s.Begin(storage.TxnOptions{})
+				id, err := tx.Insert(ctx, ledgerTable, []byte{byte(w), byte(i)})
+				if err == nil {
+					err = tx.PutEntry(ctx, ledgerUnique, []byte{byte(w), byte(i), 4}, id, nil)
+				}
+				if err == nil {
+					_, err = tx.Commit(ctx)
+				}
+				if err != nil {
+					errs[w] = err
+					return
+				}
+				mu.Lock()
+				acked++
+				mu.Unlock()
+			}
+		}()
+	}
+	wg.Wait()
+	if err := errors.Join(append(errs, s.Close())...); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%d crashes", len(c.clones))
+	for i, clone := range c.clones {
+		if err := checkLoad(clone); err != nil {
+			t.Fatalf("crash %d before %s: %v", i, clone.op, err)
+		}
+	}
+}
+
+// checkLoad verifies that each goroutine's commits are there up to some point,
+// that records and entries match, and that no acknowledged commit is missing.
+func checkLoad(c crashClone) error {
+	ctx := context.Background()
+	s, err := Open(Config{Dir: "/data/store", FS: c.fs})
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	tx := s.Begin(storage.TxnOptions{ReadOnly: true})
+	defer tx.Rollback()
+	it, err := tx.ScanIndex(ctx, ledgerUnique, storage.IndexRange{Fetch: ledgerTable})
+	if err != nil {
+		return err
+	}
+	next := map[byte]byte{}
+	n := 0
+	for it.Next() {
+		w, i, doc := it.Key()[0], it.Key()[1], it.Doc()
+		if len(doc) != 2 || doc[0] != w || doc[1] != i || next[w] != i {
+			err = fmt.Errorf("worker %d: entry %d, expected %d, record %v", w, i, next[w], doc)
+		}
+		next[w]++
+		n++
+	}
+	if err := errors.Join(err, it.Close()); err != nil {
+		return err
+	}
+	records, err := tx.Scan(ctx, ledgerTable, storage.RecordRange{})
+	if err != nil {
+		return err
+	}
+	for records.Next() {
+		n--
+	}
+	if err := records.Close(); err != nil || n != 0 {
+		return fmt.Errorf("%d more entries than records, %v", n, err)
+	}
+	if found := int(s.LastCommitted()) - 1; found < c.acked {
+		return fmt.Errorf("%d commits found, %d acknowledged", found, c.acked)
+	}
+	return nil
+}
+
+// TestJournalFails injects an error into each journal write or sync in turn: the
+// commit that needed it reports it, the store accepts no more, reads go on, and
+// what was acknowledged survives.
+func TestJournalFails(t *testing.T) {
+	for fail := range 24 {
+		fs := vfs.NewCrashableMem()
+		l := &ledger{}
+		inject := &journalFault{countdown: -1}
+		s, err := Open(Config{Dir: "store", FS: errorfs.Wrap(fs, inject)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := l.continueTo(s, 2); err != nil {
+			t.Fatal(err)
+		}
+		inject.arm(fail)
+		err = l.continueTo(s, 100)
+		if !errors.Is(err, errorfs.ErrInjected) {
+			t.Fatalf("fault %d: got %v", fail, err)
+		}
+		var failed *FailedError
+		if err := l.commit(s, l.acked+1); !errors.As(err, &failed) {
+			t.Fatalf("fault %d: the store goes on: %v", fail, err)
+		}
+		if err := s.Sync(context.Background()); !errors.As(err, &failed) {
+			t.Fatalf("fault %d: sync says %v", fail, err)
+		}
+		acked, tried := l.progress()
+		if err := l.check(s, acked, tried); err != nil {
+			t.Fatalf("fault %d: reading: %v", fail, err)
+		}
+		clone := fs.CrashClone(vfs.CrashCloneCfg{})
+		s.Close()
+		if err := reopenAt(clone, l, acked, tried); err != nil {
+			t.Fatalf("fault %d: %v", fail, err)
+		}
+	}
+}
+
+func reopenAt(fs *vfs.MemFS, l *ledger, acked, tried int) error {
+	s, err := Open(Config{Dir: "store", FS: fs})
+	if err != nil {
+		return err
+	}
+	return errors.Join(l.check(s, acked, tried), s.Close())
+}
+
+// TestJournalFailsLater: a commit that did not wait cannot report a broken journal,
+// but one soon after it does, and the process lives on.
+func TestJournalFailsLater(t *testing.T) {
+	inject := &journalFault{countdown: -1}
+	s := open(t, Config{Dir: "store", FS: errorfs.Wrap(vfs.NewMem(), inject), JournalInterval: 1})
+	l := &ledger{}
+	if err := l.continueTo(s, 2); err != nil {
+		t.Fatal(err)
+	}
+	inject.arm(0)
+	var failed *FailedError
+	for err := error(nil); !errors.As(err, &failed); {
+		if err = l.continueTo(s, l.acked+1); err != nil && !errors.As(err, &failed) {
+			t.Fatal(err)
+		}
+	}
+	s.Close()
+}
+
+// journalFault fails one journal operation and all that follow, as a broken disk
+// does.
+type journalFault struct {
+	mu        sync.Mutex
+	countdown int // operations until the fault; negative: not armed
+}
+
+func (j *journalFault) arm(n int) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.countdown = n
+}
+
+func (j *journalFault) MaybeError(op errorfs.Op) error {
+	if !strings.HasSuffix(op.Path, ".log") || (op.Kind != errorfs.OpFileWrite && op.Kind != errorfs.OpFileSync && op.Kind != errorfs.OpFileSyncData) {
+		return nil
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	switch {
+	case j.countdown < 0:
+		return nil
+	case j.countdown > 0:
+		j.countdown--
+		return nil
+	}
+	return errorfs.ErrInjected
+}
+
+func (j *journalFault) String() string { return "journal fault" }
+
+// TestDiskFull refuses commits while the disk is nearly full and accepts them
+// again afterwards.
+func TestDiskFull(t *testing.T) {
+	fs := vfs.NewMem()
+	fs.TestingSetDiskUsage(vfs.DiskUsage{TotalBytes: 10 << 30, AvailBytes: 5 << 30})
+	s := open(t, Config{Dir: "store", FS: fs})
+	ctx := context.Background()
+	write := func(size int) error {
+		tx := s.Begin(storage.TxnOptions{})
+		defer tx.Rollback()
+		if _, err := tx.Insert(ctx, 1, make([]byte, size)); err != nil {
+			return err
+		}
+		_, err := tx.Commit(ctx)
+		return err
+	}
+	tx := s.Begin(storage.TxnOptions{})
+	if err := tx.CreateTable(1); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tx.Commit(ctx); err != nil {
+		t.Fatal(err)
+	}
+	fs.TestingSetDiskUsage(vfs.DiskUsage{TotalBytes: 10 << 30, AvailBytes: 1 << 20})
+	var err error
+	for range 20 {
+		if err = write(100 << 10); err != nil {
+			break
+		}
+	}
+	if !errors.Is(err, storage.ErrNoSpace) {
+		t.Fatalf("got %v", err)
+	}
+	if err := write(1); !errors.Is(err, storage.ErrNoSpace) {
+		t.Fatalf("got %v", err)
+	}
+	fs.TestingSetDiskUsage(vfs.DiskUsage{TotalBytes: 10 << 30, AvailBytes: 5 << 30})
+	if err := write(1); err != nil {
+		t.Fatalf("after making room: %v", err)
+	}
+}
+
+// TestLateSync: a commit that did not wait is on disk an interval later.
+func TestLateSync(t *testing.T) {
+	fs := vfs.NewCrashableMem()
+	s := open(t, Config{Dir: "store", FS: fs, JournalInterval: 1})
+	l := &ledger{}
+	if err := l.continueTo(s, 3); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Sync(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	if err := reopenAt(fs.CrashClone(vfs.CrashCloneCfg{}), l, 3, 3); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.continueTo(s, 4); err != nil {
+		t.Fatal(err)
+	}
+	s.nosync.mu.Lock()
+	armed := s.nosync.armed
+	s.nosync.mu.Unlock()
+	for armed {
+		s.nosync.mu.Lock()
+		armed = s.nosync.armed
+		s.nosync.mu.Unlock()
+	}
+	s.nosync.running.Wait()
+	if err := reopenAt(fs.CrashClone(vfs.CrashCloneCfg{}), l, 4, 4); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,40 @@
+// Package pebblestore is the storage engine of a single folder: tables, indexes
+// and meta in one ordered key space of a Pebble LSM tree.
+//
+// # How a transaction works
+//
+//   - Reads go to a view: a Pebble snapshot and the exact [storage.Position] it
+//     shows, shared by all transactions that begin between two commits.
+//   - Writes go to an overlay: an ordered set of keys in memory, private to the
+//     transaction. Iterators merge overlay and view. The overlay keeps every
+//     version of a key, so that savepoints are a number and an iterator sees the
+//     writes made before it was opened and no others.
+//   - A write first claims its record or key in the lock table. A claim held by
+//     an open transaction, or a commit after the view's position, is a conflict.
+//     Entries of the lock table live only as long as a view is older than them.
+//   - Commit turns the overlay into one Pebble batch, and in a short critical
+//     section gives it the next position and applies it; the position itself is a
+//     key of the batch, so that every snapshot knows its own. The wait for the
+//     disk comes after the critical section and after the claims are given back:
+//     one fsync serves all commits that are waiting.
+//
+// Nothing is acknowledged before it is synced, but other transactions may read it
+// before that, as with MongoDB's read concern "local".
+//
+// # Who owns what
+//
+// A transaction belongs to one goroutine. The store starts no goroutine of its
+// own, except the timer that syncs commits which did not ask to wait. Locks are
+// taken in this order: gate, commit mutex, views mutex, lock-table shard or range
+// mutex.
+//
+// # When the disk fails
+//
+// An error from the journal makes the store refuse every further commit (its
+// state on disk is unknown) while reads go on. Errors that Pebble itself calls
+// fatal, those of its manifest and of starting a new journal file, end the
+// process. Commits are refused with [storage.ErrNoSpace] before the disk is full,
+// because a full disk would be such an error.
+//
+// This package imports storage and Pebble, and nothing else of the project.
+package pebblestore

@@ -1,0 +1,118 @@
+package pebblestore
+
+import (
+	"context"
+
+	"github.com/archelon-db/archelon/internal/storage"
+)
+
+func (tx *txn) recordKey(t storage.TableID, id storage.RecordID) []byte {
+	tx.keyBuf = appendRecordKey(tx.keyBuf[:0], t, id)
+	return tx.keyBuf
+}
+
+// Get returns a record.
+func (tx *txn) Get(ctx context.Context, t storage.TableID, id storage.RecordID) ([]byte, error) {
+	g, err := tx.enter(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer g.RUnlock()
+	if tx.hasDropped(prefixTable, uint32(t)) {
+		return nil, storage.ErrNotFound
+	}
+	key := tx.recordKey(t, id)
+	if v := tx.heldRecord(key); v != nil {
+		tx.lastGet = tx.s.locks.hash(key)
+		tx.track(tx.lastGet)
+		return v, nil
+	}
+	v, closer, err := tx.read(key)
+	if err != nil {
+		tx.nreads = untracked
+		return nil, err
+	}
+	if closer != nil && !tx.opts.ReadOnly {
+		tx.lastGet = tx.s.locks.hash(key)
+		tx.track(tx.lastGet)
+	}
+	return tx.pin(v, closer), nil
+}
+
+// Insert appends a record.
+func (tx *txn) Insert(ctx context.Context, t storage.TableID, doc []byte) (storage.RecordID, error) {
+	g, err := tx.enterWrite(ctx)
+	if err != nil {
+		return 0, err
+	}
+	defer g.RUnlock()
+	r, err := tx.use(prefixTable, uint32(t))
+	if err != nil {
+		return 0, err
+	}
+	id, err := r.nextID(tx.s.db)
+	if err != nil {
+		return 0, err
+	}
+	tx.w.write(opSet, tx.recordKey(t, id), doc, true)
+	tx.unpin()
+	return id, nil
+}
+
+// Update replaces a record.
+func (tx *txn) Update(ctx context.Context, t storage.TableID, id storage.RecordID, doc []byte) error {
+	g, err := tx.claimRecord(ctx, t, id)
+	if err != nil {
+		return err
+	}
+	defer g.RUnlock()
+	tx.w.write(opSet, tx.keyBuf, doc, false)
+	tx.unpin()
+	return nil
+}
+
+// Delete removes a record.
+func (tx *txn) Delete(ctx context.Context, t storage.TableID, id storage.RecordID) error {
+	g, err := tx.claimRecord(ctx, t, id)
+	if err != nil {
+		return err
+	}
+	defer g.RUnlock()
+	tx.w.write(opDelete, tx.keyBuf, nil, false)
+	tx.unpin()
+	return nil
+}
+
+// Lock claims a record for writing.
+func (tx *txn) Lock(ctx context.Context, t storage.TableID, id storage.RecordID) error {
+	g, err := tx.claimRecord(ctx, t, id)
+	if err != nil {
+		return err
+	}
+	g.RUnlock()
+	return nil
+}
+
+// claimRecord claims a record that exists. It leaves the record's key in keyBuf
+// and, if it succeeds, the gate for the caller to unlock.
+func (tx *txn) claimRecord(ctx context.Context, t storage.TableID, id storage.RecordID) (*gate, error) {
+	g, err := tx.enterWrite(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if _, err = tx.use(prefixTable, uint32(t)); err == nil {
+		var h uint64
+		key := tx.recordKey(t, id)
+		if op := tx.w.lookup(key); op < 0 || !tx.w.ops[op].fresh {
+			h, err = tx.claim(ctx, key)
+		}
+		if err == nil {
+			err = tx.exists(key, h)
+		}
+	}
+	if err != nil {
+		g.RUnlock()
+		return nil, err
+	}
+	return g, nil
+}

@@ -1,0 +1,270 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// TableID names a table. Ids are allocated by the catalog, are never reused
+// within one store, and start at 1.
+type TableID uint32
+
+// IndexID names an index, across all tables. Ids are allocated by the catalog,
+// are never reused within one store, and start at 1.
+type IndexID uint32
+
+// RecordID is the position of a record in its table's natural order. Valid ids
+// are positive; 0 means "none".
+type RecordID int64
+
+// Position is a commit's place in the engine's one order of commits. A later
+// commit has a larger position.
+type Position uint64
+
+var (
+	// ErrNotFound is returned by Get, Update, Delete and GetMeta for a record or
+	// key that this transaction cannot see.
+	ErrNotFound = errors.New("storage: not found")
+
+	// ErrWriteConflict is returned by a write whose record or key was written by
+	// a transaction that is still open, or that committed after this
+	// transaction's snapshot. The transaction stays readable but must be rolled
+	// back; running it again from the start may succeed.
+	ErrWriteConflict = errors.New("storage: write conflict")
+
+	// ErrClosed is returned by every operation on a closed engine or a finished
+	// transaction.
+	ErrClosed = errors.New("storage: closed")
+
+	// ErrReadOnly is returned by a write in a read-only transaction.
+	ErrReadOnly = errors.New("storage: read-only transaction")
+
+	// ErrNoSpace is returned by Commit while the disk has too little free space
+	// left to accept more data. Nothing of the transaction was written; reads go
+	// on, and commits are accepted again as soon as there is space.
+	ErrNoSpace = errors.New("storage: not enough free disk space")
+)
+
+// DuplicateKeyError is returned by PutEntry on a unique index whose key already
+// belongs to another record that this transaction can see.
+type DuplicateKeyError struct {
+	Index  IndexID
+	Record RecordID // the record that holds the key
+}
+
+func (e *DuplicateKeyError) Error() string { return "storage: duplicate key" }
+
+// Engine is a store. All methods are safe for concurrent use.
+//
+// Index keys must be prefix-free within an index: no key is a proper prefix of
+// another one. Keystrings are, because each ends with a terminator. Engines rely
+// on it to keep (key, RecordID) in order when they store the id behind the key.
+type Engine interface {
+	// Begin starts a transaction. The snapshot is taken at the first read or
+	// write, not at Begin, so a transaction may be created ahead of its work.
+	Begin(opts TxnOptions) Txn
+
+	// Sync waits until everything committed so far is durable.
+	Sync(ctx context.Context) error
+
+	// TableSize estimates the bytes a table's records and an index's entries
+	// take on disk; 0 for unknown ids.
+	TableSize(t TableID) int64
+	IndexSize(x IndexID) int64
+
+	// Stats describes the engine for serverStatus: names to numbers.
+	Stats() Stats
+
+	// Compact rewrites a table's records so that the space of deleted ones is
+	// returned.
+	Compact(ctx context.Context, t TableID) error
+
+	// Close waits for running commits, flushes and releases the store.
+	// Transactions still open fail with ErrClosed afterwards.
+	Close() error
+}
+
+// Stats are an engine's own numbers, all in bytes or counts since start.
+type Stats struct {
+	Engine         string // "pebble", "memory", …
+	CacheBytes     int64  // bytes in the block cache
+	CacheMaxBytes  int64  // its limit
+	DiskBytes      int64  // bytes used in the data folder
+	Commits        int64
+	Conflicts      int64 // writes refused with ErrWriteConflict
+	OpenTxns       int64
+	WALSyncs       int64 // waits for the journal; several may share one fsync
+	LastCommitted  Position
+	OldestSnapshot Position
+}
+
+// TxnOptions say what a transaction is for.
+type TxnOptions struct {
+	// ReadOnly transactions refuse writes; they take no locks and Commit is
+	// the same as Rollback.
+	ReadOnly bool
+
+	// NoSync lets Commit return before the commit is durable: it may be lost in
+	// a crash, but only together with everything committed after it.
+	NoSync bool
+
+	// ConflictWait bounds how long a write may wait for another open transaction
+	// that has claimed the same record or key, before it returns
+	// ErrWriteConflict; 0 means not at all. Only the first claim of a transaction
+	// waits, so that transactions never wait for each other in a circle.
+	//
+	// It makes retry loops of one-statement writes cheap: the loser sleeps until
+	// the winner is done instead of spinning.
+	ConflictWait time.Duration
+}
+
+// Txn is one transaction. It is not safe for concurrent use. Every Txn must end
+// in Commit or Rollback; Rollback after either is a no-op.
+//
+// Byte slices passed in are copied or used before the call returns. Byte slices
+// returned are valid until the next call on the same Txn that writes or ends
+// it, unless a method says otherwise; iterators have their own rule.
+type Txn interface {
+	// CreateTable and CreateIndex make room for a new id; DropTable and
+	// DropIndex remove everything under it, at a cost independent of its size.
+	// Dropped contents stay readable to older snapshots. A drop conflicts with
+	// open transactions that have written under the id, and they with it; in the
+	// dropping transaction itself the id is empty from then on and refuses writes
+	// with ErrNotFound, as a write under an id that was never created does.
+	CreateTable(t TableID) error
+	DropTable(t TableID) error
+	CreateIndex(t TableID, x IndexID, unique bool) error
+	DropIndex(x IndexID) error
+
+	// Get returns a record, or ErrNotFound.
+	Get(ctx context.Context, t TableID, id RecordID) ([]byte, error)
+
+	// Insert appends a record under a new id, larger than all before it in the
+	// table (also those of concurrent transactions that began earlier).
+	Insert(ctx context.Context, t TableID, doc []byte) (RecordID, error)
+
+	// Update replaces a record. ErrNotFound if this transaction cannot see it.
+	Update(ctx context.Context, t TableID, id RecordID, doc []byte) error
+
+	// Delete removes a record. ErrNotFound if this transaction cannot see it.
+	Delete(ctx context.Context, t TableID, id RecordID) error
+
+	// Lock claims a record for writing, as Update would, without changing it:
+	// after it returns nil no other transaction can write the record until this
+	// one ends, and the version this transaction sees is the newest.
+	//
+	// While a transaction has only looked up single records and keys, an engine
+	// may move its snapshot forward to make a claim succeed, provided that
+	// everything read so far is unchanged. LookupUnique, Lock, Get, Update in this
+	// order therefore hardly ever conflicts, however hot the record.
+	Lock(ctx context.Context, t TableID, id RecordID) error
+
+	// Scan iterates a table in natural order (or backwards).
+	Scan(ctx context.Context, t TableID, r RecordRange) (RecordIterator, error)
+
+	// PutEntry adds an index entry, or sets the type bits of one that is there
+	// already. On a unique index it claims the key and fails with a
+	// *DuplicateKeyError if another record holds it. Entries of other indexes
+	// are covered by the claim on their record, which a caller must hold (Insert,
+	// Update, Delete and Lock take it). typeBits may be empty.
+	PutEntry(ctx context.Context, x IndexID, key []byte, id RecordID, typeBits []byte) error
+
+	// DeleteEntry removes an entry, with the claims of PutEntry; removing one that
+	// is not there is a no-op.
+	DeleteEntry(ctx context.Context, x IndexID, key []byte, id RecordID) error
+
+	// LookupUnique returns the record that holds a key of a unique index, or
+	// ErrNotFound. It is the point lookup of `_id`.
+	LookupUnique(ctx context.Context, x IndexID, key []byte) (RecordID, error)
+
+	// ScanIndex iterates index entries in key order (ties by RecordID).
+	ScanIndex(ctx context.Context, x IndexID, r IndexRange) (IndexIterator, error)
+
+	// GetMeta returns the value of a meta key, or ErrNotFound.
+	GetMeta(ctx context.Context, key []byte) ([]byte, error)
+	PutMeta(ctx context.Context, key, value []byte) error
+	// DeleteMeta of a key that is not there is a no-op.
+	DeleteMeta(ctx context.Context, key []byte) error
+	// ScanMeta calls fn for each key with the prefix, in order, until fn returns
+	// false. The slices are valid during the call only.
+	ScanMeta(ctx context.Context, prefix []byte, fn func(key, value []byte) bool) error
+
+	// Savepoint marks the present state; RollbackTo undoes every write since,
+	// keeping the claims on what was written. Savepoints nest.
+	Savepoint() Savepoint
+	RollbackTo(s Savepoint) error
+
+	// Snapshot is the position this transaction reads at; it takes the snapshot
+	// if there is none yet.
+	Snapshot() Position
+
+	// Commit makes the writes visible and durable, all or none, and returns
+	// their position (the snapshot's for a transaction that wrote nothing). A ctx
+	// that has ended already refuses the commit. Once the outcome is decided
+	// Commit waits for the disk whatever ctx says, so that an error from it always
+	// means: not committed, or the store has failed.
+	Commit(ctx context.Context) (Position, error)
+
+	// Rollback forgets the writes.
+	Rollback()
+}
+
+// Savepoint is a mark in a transaction's writes.
+type Savepoint int
+
+// RecordRange bounds a table scan: ids in [Min, Max], 0 meaning no bound.
+type RecordRange struct {
+	Min, Max RecordID
+	Reverse  bool
+}
+
+// IndexRange bounds an index scan: keys in [Lower, Upper), nil meaning no
+// bound. A bound is a key, a prefix of keys, or either of them followed by a byte
+// of 0x80 or more; a key followed by smaller bytes is not a bound.
+//
+// After and AfterID continue a scan where an earlier one stopped: the first
+// entry returned is the one that follows (After, AfterID) in scan direction,
+// whether or not that entry still exists. A nil After means from the start.
+type IndexRange struct {
+	Lower, Upper []byte
+	Reverse      bool
+	After        []byte
+	AfterID      RecordID
+
+	// Fetch names the table whose records Doc returns; 0 fetches none.
+	Fetch TableID
+}
+
+// RecordIterator walks records. Next moves to the first or next one and says
+// whether there is one; after false, Err tells why it stopped (nil at the end).
+// The slice returned by Doc is valid until the following Next, Seek or Close.
+// An iterator sees the transaction's own writes made before it was opened and
+// none made later, so a scan may update what it walks over. It must be closed
+// before its transaction ends, and before a RollbackTo. Next checks its context
+// now and then.
+type RecordIterator interface {
+	Next() bool
+	ID() RecordID
+	Doc() []byte
+	Err() error
+	Close() error
+}
+
+// IndexIterator walks index entries, with the rules of RecordIterator.
+type IndexIterator interface {
+	Next() bool
+	// SeekGE moves to the first entry with key ≥ the given one (≤ for a reverse
+	// scan) that is ahead of the current one in scan direction, for scans that
+	// skip over keys. It never moves back: with a key that the scan has passed
+	// already it is Next.
+	SeekGE(key []byte) bool
+	Key() []byte
+	ID() RecordID
+	TypeBits() []byte
+	// Doc returns the entry's record if the range asked to fetch. It is nil, with
+	// no error, only if the record does not exist, which is a torn index.
+	Doc() []byte
+	Err() error
+	Close() error
+}

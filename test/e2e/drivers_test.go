@@ -1,0 +1,24 @@
+package e2e
+
+import (
+	"path/filepath"
+	"testing"
+
+	"github.com/archelon-db/archelon/test/harness"
+)
+
+// TestDrivers runs every script against one server that started with nothing but an address and an empty folder.
+func TestDrivers(t *testing.T) {
+	if testing.Short() {
+		t.Skip("end-to-end tests with real drivers take minutes and may install tools: run without -short")
+	}
+	tl := installTools(t)
+	s := harness.Start(t, harness.Build(t), harness.FreeAddr(t), filepath.Join(t.TempDir(), "data"))
+	t.Run("node", func(t *testing.T) { tl.script(t, "node", "driver.js", s.URI()) })
+	t.Run("python", func(t *testing.T) { tl.script(t, "/usr/bin/python3", "driver.py", s.URI()) })
+	t.Run("mongosh", func(t *testing.T) {
+		tl.script(t, "node", filepath.Join(tl.dir, "node_modules", "mongosh", "bin", "mongosh.js"), "--quiet", "--norc", s.URI(), "shell.js")
+	})
+	t.Run("go", func(t *testing.T) { goDriver(t, s.URI()) })
+	t.Run("stop", func(t *testing.T) { s.Stop(t) })
+}

