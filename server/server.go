@@ -79,6 +79,9 @@ func (s *Server) Addrs() []net.Addr {
 // Metrics returns the server's counters.
 func (s *Server) Metrics() *Metrics { return &s.metrics }
 
+// EachConn calls f for every open connection, while none can open or close: f must not block.
+func (s *Server) EachConn(f func(*Conn)) { s.eachConn(f) }
+
 // MaxConnections returns the bound on open connections.
 func (s *Server) MaxConnections() int { return s.cfg.MaxConnections }
 

@@ -91,6 +91,9 @@ func (c *Call) aggregateQuery() (*database.AggregateQuery, error) {
 		if it.Value().Type() != bsonval.TypeDocument {
 			return nil, mongoerr.New(mongoerr.TypeMismatch, "Each element of the 'pipeline' array must be an object")
 		}
+		if err := c.checkStageReadConcern(it.Value().Doc()); err != nil {
+			return nil, err
+		}
 		if c.apiStrict() {
 			if err := checkStableStage(it.Value().Doc()); err != nil {
 				return nil, err
@@ -103,6 +106,25 @@ func (c *Call) aggregateQuery() (*database.AggregateQuery, error) {
 	}
 	q.Hint, err = c.Hint()
 	return q, err
+}
+
+// checkStageReadConcern says whether a stage can run with the command's read concern.
+func (c *Call) checkStageReadConcern(stage bsonval.Doc) error {
+	name, _, _ := stage.First()
+	switch name {
+	case "$out", "$merge":
+		if c.readLevel != "linearizable" {
+			return nil
+		}
+	case "$currentOp", "$listLocalSessions", "$planCacheStats":
+		if c.readLevel == "" || c.readLevel == "local" {
+			return nil
+		}
+	default:
+		return nil
+	}
+	return mongoerr.New(mongoerr.InvalidOptions, "Aggregation stage %s cannot run with a readConcern other than 'local', or in a "+
+		"multi-document transaction. Current readConcern: { level: \"%s\" }", name, c.readLevel)
 }
 
 // unstableStages are not in version 1 of the stable API.

@@ -38,6 +38,9 @@ type Call struct {
 	TxnNumber    int64
 	HasTxnNumber bool
 
+	// readLevel is the level of the read concern, "" if none was given.
+	readLevel string
+
 	generic generic
 	args    []argument
 	space   [12]argument
@@ -124,6 +127,12 @@ func (c *Call) Database() *database.DB { return c.Commands.cfg.DB }
 func (c *Call) Op(ctx context.Context) *database.Op {
 	op := c.Commands.cfg.DB.NewOp(ctx)
 	op.NoSync = c.WriteConcern.noSync()
+	if c.Commands.replicated {
+		op.Env.ClusterTime = c.Commands.clock.time()
+	}
+	if c.Commands.replicated {
+		op.Env.ClusterTime = c.Commands.clock.time()
+	}
 	if c.Session != nil {
 		op.Owner = c.Session.Owner()
 	}

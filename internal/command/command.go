@@ -57,7 +57,9 @@ type Command struct {
 	NoSession bool
 	// OwnMaxTime commands give maxTimeMS a meaning of their own.
 	OwnMaxTime bool
-	// Run answers the command. It is nil for commands MongoDB has and Archelon does not.
+	// Missing commands are those that MongoDB has and Archelon does not: they answer NotImplemented.
+	Missing bool
+	// Run answers the command. Missing commands may have none.
 	Run func(ctx context.Context, c *Call) error
 
 	counts commandCounts

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"github.com/archelon-db/archelon/internal/bsonval"
@@ -73,6 +74,7 @@ type Commands struct {
 	// replicated is set if the server presents itself as a member of a replica set.
 	replicated bool
 	clock      *clusterClock
+	defaults   atomic.Pointer[rwDefaults]
 	operations operations
 	params     *parameters
 	stats      stats
@@ -110,6 +112,9 @@ func New(cfg Config) (*Commands, error) {
 		clock:      newClusterClock(cfg.Now),
 	}
 	cs.params = newParameters(cs)
+	if err := cs.loadRWDefaults(context.Background()); err != nil {
+		return nil, err
+	}
 	cs.slow.set(slowOperation.Milliseconds(), 1)
 	cfg.DB.System = cs.systemStage
 	cfg.Sessions.OnEnd = cfg.DB.KillCursorsOf
@@ -164,12 +169,12 @@ func (cs *Commands) run(ctx context.Context, c *Call, start time.Time) error {
 	if err := c.parse(); err != nil {
 		return err
 	}
-	if c.generic.help.Truthy() {
+	if h := c.generic.help; !h.IsMissing() && h.Truthy() {
 		c.Append("help", bsonval.String("help for: "+c.Cmd.Name+" "+c.Cmd.Help))
 		return nil
 	}
 	if c.Cmd.Run == nil {
-		return mongoerr.New(mongoerr.NotImplemented, "command '%s' is not implemented", c.Cmd.Name)
+		return errMissingCommand(c.Cmd)
 	}
 	octx := &opContext{Context: ctx, deadline: c.deadline(start)}
 	c.op = operation{started: start, conn: c.Req.Conn, command: c.Cmd, db: c.DB, coll: c.Coll, body: c.Req.Body,

@@ -44,6 +44,7 @@ func (c *Call) checkReadConcern(v bsonval.Value) error {
 	if !level.IsMissing() {
 		name = level.Str()
 	}
+	c.readLevel = name
 	if err := c.checkReadLevel(name); err != nil {
 		return err
 	}
@@ -99,6 +100,8 @@ type WriteConcern struct {
 	// Journaled is set if the client says whether to wait for the disk.
 	Journaled, Journal bool
 	TimeoutMS          int64
+
+	provenance string // who asked, "" for the client
 }
 
 var writeConcernFields = []Field{
@@ -179,11 +182,11 @@ func parseWTags(d bsonval.Doc) error {
 
 // checkWriteConcern reads the write concern of a command.
 func (c *Call) checkWriteConcern(v bsonval.Value) error {
-	if !c.Cmd.WriteConcern {
-		return mongoerr.New(mongoerr.InvalidOptions, "Command %s does not support writeConcern", c.Cmd.Name)
-	}
 	if v.Type() != bsonval.TypeDocument {
 		return wrongType(c.Cmd.Name, "writeConcern", v.Type(), Object)
+	}
+	if !c.Cmd.WriteConcern {
+		return mongoerr.New(mongoerr.InvalidOptions, "Command %s does not support writeConcern", c.Cmd.Name)
 	}
 	wc, err := parseWriteConcern(v.Doc())
 	if err != nil {
@@ -229,7 +232,11 @@ func (c *Call) appendWriteConcernError() {
 	b, inner := bsonval.BeginElement(b, bsonval.TypeDocument, "writeConcern")
 	b = bsonval.AppendElement(b, "w", w)
 	b = bsonval.AppendElement(b, "wtimeout", bsonval.Int64(wc.TimeoutMS))
-	b = bsonval.AppendElement(b, "provenance", bsonval.String("clientSupplied"))
+	provenance := wc.provenance
+	if provenance == "" {
+		provenance = "clientSupplied"
+	}
+	b = bsonval.AppendElement(b, "provenance", bsonval.String(provenance))
 	b = bsonval.EndDoc(b, inner)
 	b = bsonval.EndDoc(b, info)
 	c.Reply.Buf = bsonval.EndDoc(b, at)

@@ -11,6 +11,7 @@ import (
 	"github.com/archelon-db/archelon/internal/mongoerr"
 	"github.com/archelon-db/archelon/internal/pipeline"
 	"github.com/archelon-db/archelon/internal/session"
+	"github.com/archelon-db/archelon/server"
 )
 
 // currentOps describes the running operations.
@@ -21,19 +22,26 @@ func (cs *Commands) currentOps() []bsonval.Doc {
 	return list
 }
 
-// describe is one operation as $currentOp shows it. It copies what belongs to the operation.
-func (cs *Commands) describe(op *operation, micros int64) bsonval.Doc {
-	b := bsonval.NewBuilder()
-	b.Str("type", "op").Str("host", cs.host)
-	b.Str("desc", fmt.Sprintf("conn%d", op.conn.ID())).Int32("connectionId", int32(op.conn.ID()))
-	b.Str("client", clientAddress(op.conn.RemoteAddr()))
-	if meta := op.conn.Metadata(); meta != nil {
+// opTimeFormat is how $currentOp writes times.
+const opTimeFormat = "2006-01-02T15:04:05.000+00:00"
+
+// describeConn begins the description of an operation with its connection.
+func (cs *Commands) describeConn(c *server.Conn) *bsonval.Builder {
+	b := bsonval.NewBuilder().Str("type", "op").Str("host", cs.host)
+	b.Str("desc", fmt.Sprintf("conn%d", c.ID())).Int32("connectionId", int32(c.ID())).Str("client", clientAddress(c.RemoteAddr()))
+	if meta := c.Metadata(); meta != nil {
 		if app := meta.LookupPath("application", "name"); !app.IsMissing() {
 			b.Value("appName", app)
 		}
 		b.Doc("clientMetadata", meta)
 	}
-	b.Bool("active", true).Str("currentOpTime", op.started.UTC().Format("2006-01-02T15:04:05.000+00:00"))
+	return b
+}
+
+// describe is one operation as $currentOp shows it. It copies what belongs to the operation.
+func (cs *Commands) describe(op *operation, micros int64) bsonval.Doc {
+	b := cs.describeConn(op.conn)
+	b.Bool("active", true).Str("currentOpTime", op.started.UTC().Format(opTimeFormat))
 	b.Bool("isFromUserConnection", true).Bool("threaded", true).Int32("opid", op.id)
 	if op.lsid != nil {
 		b.Doc("lsid", op.lsid)
@@ -129,12 +137,56 @@ func (cs *Commands) currentOpStage(ns database.Namespace, arg bsonval.Doc) (pipe
 	if ns.DB != "admin" || ns.Coll != "" {
 		return nil, mongoerr.New(mongoerr.InvalidNamespace, "$currentOp must be run against the 'admin' database with {aggregate: 1}")
 	}
-	for _, option := range []string{"idleCursors", "backtrace", "targetAllNodes"} {
+	for _, option := range []string{"backtrace", "targetAllNodes"} {
 		if arg.Lookup(option).Truthy() {
 			return nil, mongoerr.New(mongoerr.NotImplemented, "'$currentOp.%s' is not implemented", option)
 		}
 	}
-	return &docSource{docs: cs.currentOps()}, nil
+	docs := cs.currentOps()
+	if v := arg.Lookup("idleConnections"); !v.IsMissing() && v.Truthy() {
+		docs = append(docs, cs.idleConnections()...)
+	}
+	if v := arg.Lookup("idleCursors"); !v.IsMissing() && v.Truthy() {
+		docs = append(docs, cs.idleCursors()...)
+	}
+	return &docSource{docs: docs}, nil
+}
+
+// idleConnections describes the connections on which nothing runs.
+func (cs *Commands) idleConnections() []bsonval.Doc {
+	var srv *server.Server
+	if cs.cfg.Server != nil {
+		srv = cs.cfg.Server()
+	}
+	if srv == nil {
+		return nil
+	}
+	busy := map[*server.Conn]bool{}
+	cs.operations.each(func(op *operation) { busy[op.conn] = true })
+	now := cs.cfg.Now().UTC().Format(opTimeFormat)
+	var docs []bsonval.Doc
+	srv.EachConn(func(c *server.Conn) {
+		if !busy[c] {
+			b := cs.describeConn(c)
+			docs = append(docs, b.Bool("active", false).Str("currentOpTime", now).Build())
+		}
+	})
+	return docs
+}
+
+// idleCursors describes the cursors that wait for a getMore.
+func (cs *Commands) idleCursors() []bsonval.Doc {
+	var docs []bsonval.Doc
+	for _, c := range cs.cfg.DB.IdleCursors() {
+		b := bsonval.NewBuilder().Str("type", "idleCursor").Str("host", cs.host).Str("ns", c.NS.String())
+		if len(c.Owner) > 16 {
+			b.StartDoc("lsid").Value("id", bsonval.Binary(4, []byte(c.Owner[:16]))).Value("uid", bsonval.Binary(0, []byte(c.Owner[16:]))).End()
+		}
+		b.StartDoc("cursor").Int64("cursorId", c.ID).Value("lastAccessDate", bsonval.DateTime(c.IdleSince)).
+			Bool("noCursorTimeout", c.NoTimeout).Bool("tailable", false).Bool("awaitData", false).End()
+		docs = append(docs, b.Build())
+	}
+	return docs
 }
 
 func (cs *Commands) sessionDocs() []bsonval.Doc {

@@ -2,9 +2,11 @@ package command
 
 import (
 	"context"
+	"math"
 	"strings"
 
 	"github.com/archelon-db/archelon/internal/bsonval"
+	"github.com/archelon-db/archelon/internal/database"
 	"github.com/archelon-db/archelon/internal/mongoerr"
 )
 
@@ -27,14 +29,17 @@ func cappedCommands() []*Command {
 // maxCappedBytes is the largest capped collection.
 const maxCappedBytes = 1 << 50
 
-// checkCappedSize checks the size of a capped collection; missing is the code for a size that is none.
+// checkCappedSize checks the size of a capped collection.
 func (c *Call) checkCappedSize() error {
 	v := c.Arg("size")
 	n := v.TruncInt64()
+	if v.Type() == bsonval.TypeDecimal128 {
+		n = bsonval.Double(math.RoundToEven(v.AsDouble())).TruncInt64()
+	}
 	switch {
-	case !v.IsNumber() || v.IsZero() || v.IsNaN():
+	case !v.IsNumber() || v.IsNaN() || n < 1:
 		return mongoerr.New(mongoerr.InvalidOptions, "Capped collection size must be greater than zero")
-	case n < 1 || n > maxCappedBytes:
+	case n > maxCappedBytes:
 		return mongoerr.New(mongoerr.BadValue, "Capped collection size must be >= 1 and <= %d", maxCappedBytes)
 	}
 	return nil
@@ -67,8 +72,14 @@ func runCloneAsCapped(_ context.Context, c *Call) error {
 		return mongoerr.New(mongoerr.TypeMismatch, "First element must be of type String, but found %s in command", c.First.Type())
 	case to.Type() != bsonval.TypeString:
 		return mongoerr.New(mongoerr.TypeMismatch, "'toCollection' must be of type String")
-	case c.First.Str() == "" || to.Str() == "":
-		return mongoerr.New(mongoerr.InvalidNamespace, "Invalid namespace in cloneCollectionAsCapped")
+	}
+	for _, name := range []string{c.First.Str(), to.Str()} {
+		if err := CheckCollectionName(c.DB, name); err != nil {
+			return err
+		}
+		if strings.Contains(name, "$") {
+			return mongoerr.New(mongoerr.InvalidNamespace, "Invalid namespace specified '%s.%s'", c.DB, name)
+		}
 	}
 	if err := c.checkCappedSize(); err != nil {
 		return err
@@ -87,6 +98,9 @@ func runCloneAsCapped(_ context.Context, c *Call) error {
 	}
 	if strings.HasPrefix(to.Str(), "system.buckets.") {
 		return mongoerr.New(mongoerr.IllegalOperation, "Creation of a bucket collection is only permitted with the time-series options")
+	}
+	if err := database.CheckName(database.Namespace{DB: c.DB, Coll: to.Str()}); err != nil {
+		return err
 	}
 	return mongoerr.New(mongoerr.NotImplemented, "cloneCollectionAsCapped is not implemented: there are no capped collections")
 }

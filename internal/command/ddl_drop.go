@@ -2,6 +2,7 @@ package command
 
 import (
 	"context"
+	"math"
 	"strings"
 
 	"github.com/archelon-db/archelon/internal/bsonval"
@@ -23,7 +24,7 @@ func dropCommands() []*Command {
 			Name: "renameCollection", Help: "Gives a collection another name.", First: FirstNamespace, AdminOnly: true,
 			WriteConcern: true, Run: runRename,
 			Fields: []Field{
-				{Name: "to", Kind: String, Required: true}, {Name: "dropTarget", Kind: Bool},
+				{Name: "to", Kind: String, Required: true}, {Name: "dropTarget", Kind: Any},
 				// stayTemp is about temporary collections, which do not exist: true and false are the same.
 				{Name: "stayTemp", Kind: Bool}, {Name: "collectionUUID", Kind: UUID},
 			},
@@ -77,16 +78,17 @@ func runDrop(ctx context.Context, c *Call) error {
 }
 
 func runDropDatabase(ctx context.Context, c *Call) error {
-	switch n, ok := c.First.AsInt64(); {
+	n := c.First.TruncInt64()
+	if c.First.Type() == bsonval.TypeDecimal128 {
+		n = bsonval.Double(math.RoundToEven(c.First.AsDouble())).TruncInt64()
+	}
+	switch {
 	case c.DB == "admin" || c.DB == "local" && c.Commands.replicated:
 		return mongoerr.New(mongoerr.IllegalOperation, "Dropping the '%s' database is prohibited.", c.DB)
-	case !ok || n != 1:
+	case n != 1:
 		return mongoerr.New(5255100, "Have to pass 1 as 'drop' parameter")
 	}
-	existed, err := c.Database().DropDatabase(ctx, c.DB)
-	if err == nil && existed {
-		c.Append("dropped", bsonval.String(c.DB))
-	}
+	_, err := c.Database().DropDatabase(ctx, c.DB)
 	return err
 }
 
@@ -96,6 +98,9 @@ func runRename(ctx context.Context, c *Call) error {
 		return errMissingField("renameCollection", "renameCollection")
 	case c.First.Type() != bsonval.TypeString:
 		return wrongType("renameCollection", "renameCollection", c.First.Type(), String)
+	}
+	if v := c.Arg("dropTarget"); !v.IsMissing() && v.Type() != bsonval.TypeBool {
+		return wrongType("renameCollection", "dropTarget", v.Type(), Bool)
 	}
 	var names [2]database.Namespace
 	for i, s := range []string{strings.Clone(c.First.Str()), c.Str("to")} {

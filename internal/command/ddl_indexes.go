@@ -21,7 +21,7 @@ func indexCommands() []*Command {
 		{
 			Name: "dropIndexes", Aliases: []string{"deleteIndexes"}, Help: "Drops indexes of a collection.", First: FirstCollectionOrUUID,
 			APIv1: true, WriteConcern: true, Run: runDropIndexes,
-			Fields: []Field{{Name: "index", Kind: StringOrObjectOrArray, Required: true}, {Name: "collectionUUID", Kind: UUID}},
+			Fields: []Field{{Name: "index", Kind: Any, Required: true}, {Name: "collectionUUID", Kind: UUID}},
 		},
 		{
 			Name: "reIndex", Help: "Builds all indexes of a collection again; on a standalone only.", First: FirstCollection, Run: runReIndex,

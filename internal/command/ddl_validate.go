@@ -126,7 +126,7 @@ func texts(list []string) bsonval.Value {
 }
 
 var apiParameterFields = []Field{
-	{Name: "version", Kind: String, Required: true}, {Name: "strict", Kind: Bool}, {Name: "deprecationErrors", Kind: Bool},
+	{Name: "version", Kind: String, Required: true}, {Name: "strict", Kind: Any}, {Name: "deprecationErrors", Kind: Any},
 }
 
 // maxAPIErrorBytes bounds the list of a validateDBMetadata reply.
@@ -136,6 +136,11 @@ func runValidateDBMetadata(_ context.Context, c *Call) error {
 	var params [3]bsonval.Value
 	if err := ParseFields("validateDBMetadata.apiParameters", c.Doc("apiParameters"), apiParameterFields, params[:]); err != nil {
 		return err
+	}
+	for i, v := range params[1:] {
+		if !v.IsMissing() && v.Type() != bsonval.TypeBool {
+			return wrongType("validateDBMetadata.apiParameters", apiParameterFields[i+1].Name, v.Type(), Bool)
+		}
 	}
 	if params[0].Str() != "1" {
 		return mongoerr.New(mongoerr.APIVersionError, "API version must be \"1\"")
@@ -199,6 +204,9 @@ func unstable(coll *catalog.Collection) []string {
 	return list
 }
 
+// defaultCompactTarget is how many megabytes a compaction has to give back to be worth it.
+const defaultCompactTarget = 20
+
 func runCompact(ctx context.Context, c *Call) error {
 	if v := c.Arg("freeSpaceTargetMB"); !v.IsMissing() && (v.IsNaN() || v.TruncInt64() < 1) {
 		return mongoerr.New(mongoerr.BadValue, "BSON field 'compact.freeSpaceTargetMB' value must be >= 1, actual value '%s'", bsonval.Format(v))
@@ -210,16 +218,18 @@ func runCompact(ctx context.Context, c *Call) error {
 		return mongoerr.New(mongoerr.CommandFailed, "will not run compact on an active replica set primary as this will slow down "+
 			"other running operations. use force:true to force")
 	}
+	target := c.Int64("freeSpaceTargetMB", defaultCompactTarget) << 20
+	field, work := "bytesFreed", c.Database().Compact
+	if c.Bool("dryRun") {
+		field, work = "estimatedBytesFreed", c.Database().EstimateCompact
+	}
 	freed := int64(0)
 	if c.Coll != "system.views" || !c.Database().HasViews(c.DB) {
-		if c.Bool("dryRun") {
-			return mongoerr.New(mongoerr.NotImplemented, "'compact.dryRun' is not implemented")
-		}
 		var err error
-		if freed, err = c.Database().Compact(ctx, c.Namespace()); err != nil {
+		if freed, err = work(ctx, c.Namespace(), target); err != nil {
 			return err
 		}
 	}
-	c.Append("bytesFreed", number(freed))
+	c.Append(field, number(freed))
 	return nil
 }

@@ -76,6 +76,7 @@ func runDelete(ctx context.Context, c *Call) error {
 			if ordered {
 				break
 			}
+			continue
 		}
 		res.n += n
 		if retried {

@@ -233,6 +233,10 @@ func runDistinct(ctx context.Context, c *Call) error {
 		return err
 	}
 	c.Append("values", bsonval.Array(values))
+	if coll := c.Database().Catalog().Collection(c.DB, c.Coll); coll != nil && coll.IsView() {
+		// MongoDB answers for views from within, and there the number is an int32.
+		c.Reply.AppendDoc(bsonval.NewBuilder().Int32("ok", 1).Build())
+	}
 	return nil
 }
 

@@ -97,6 +97,8 @@ func (c *Call) applyGeneric() error {
 		if err := c.checkWriteConcern(g.writeConcern); err != nil {
 			return err
 		}
+	} else if d := c.Commands.defaults.Load(); d.write != nil && c.Cmd.WriteConcern {
+		c.WriteConcern = d.writeConcern
 	}
 	if !g.readPreference.IsMissing() {
 		if err := checkReadPreference(g.readPreference); err != nil {
@@ -248,15 +250,18 @@ func (c *Call) checkTransaction() error {
 	if !c.Commands.replicated {
 		return mongoerr.New(mongoerr.IllegalOperation, "Transaction numbers are only allowed on a replica set member or mongos")
 	}
+	if g.autocommit.IsMissing() && !c.Cmd.Retryable {
+		return mongoerr.New(50768, "txnNumber may only be provided for multi-document transactions and retryable write "+
+			"commands. autocommit:false was not provided, and %s is not a retryable write command.", c.Cmd.Name)
+	}
+	if g.lsid.IsMissing() {
+		return mongoerr.New(mongoerr.InvalidOptions, "Transaction number requires a session ID to also be specified")
+	}
 	if !g.autocommit.IsMissing() {
 		if c.Cmd.Name == "commitTransaction" || c.Cmd.Name == "abortTransaction" {
 			return nil
 		}
 		return mongoerr.New(mongoerr.NotImplemented, "multi-document transactions ('autocommit: false') are not implemented")
-	}
-	if !c.Cmd.Retryable {
-		return mongoerr.New(50768, "txnNumber may only be provided for multi-document transactions and retryable write "+
-			"commands. autocommit:false was not provided, and %s is not a retryable write command.", c.Cmd.Name)
 	}
 	c.TxnNumber, c.HasTxnNumber = g.txnNumber.Int64(), true
 	return nil
@@ -279,8 +284,6 @@ func (c *Call) checkTransactionShape() error {
 		return invalid("'autocommit' field requires a transaction number to also be specified")
 	case g.txnNumber.IsMissing():
 		return invalid("'startTransaction' field requires a transaction number to also be specified")
-	case g.lsid.IsMissing():
-		return invalid("Transaction number requires a session ID to also be specified")
 	case g.txnNumber.Int64() < 0:
 		return invalid("Transaction number cannot be negative")
 	case !g.startTransaction.IsMissing() && g.autocommit.IsMissing():

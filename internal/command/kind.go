@@ -108,7 +108,9 @@ func (f *Field) check(path string, v bsonval.Value) error {
 	switch {
 	case f.NonNegative && toInt64(v) < 0:
 		return mongoerr.New(mongoerr.BadValue, "BSON field '%s' value must be >= 0, actual value '%d'", f.Name, toInt64(v))
-	case f.Kind == UUID && (v.BinarySubtype() != 4 || len(v.Bytes()) != 16):
+	case f.Kind == UUID && v.BinarySubtype() != 4:
+		return mongoerr.New(mongoerr.TypeMismatch, "BSON field '%s.%s' is the wrong binData subtype %d, expected type 'UUID'", path, f.Name, v.BinarySubtype())
+	case f.Kind == UUID && len(v.Bytes()) != 16:
 		return mongoerr.New(mongoerr.InvalidUUID, "uuid must be a 16-byte binary field with UUID (4) subtype")
 	case f.Unsupported:
 		return mongoerr.New(mongoerr.NotImplemented, "'%s.%s' is not implemented", path, f.Name)

@@ -1,11 +1,16 @@
 package command
 
+import (
+	"context"
+
+	"github.com/archelon-db/archelon/internal/mongoerr"
+)
+
 // missingCommands are the commands that MongoDB has and Archelon does not.
 func missingCommands() []*Command {
 	rows := []*Command{
-		{Name: "logRotate", First: FirstValue, FirstKind: IntOrString},
-		{Name: "applyOps", First: FirstValue, FirstKind: Array, Loose: true},
-		{Name: "setDefaultRWConcern", AdminOnly: true, Loose: true, WriteConcern: true},
+		{Name: "logRotate", Run: missingAfter(IntOrString)},
+		{Name: "applyOps", Loose: true, Run: missingAfter(Array)},
 		{Name: "planCacheSetFilter", First: FirstCollection, Loose: true},
 		{Name: "mapReduce", Aliases: []string{"mapreduce"}, First: FirstCollection, Loose: true},
 	}
@@ -28,8 +33,22 @@ func missingCommands() []*Command {
 		rows = append(rows, &Command{Name: name, Loose: true})
 	}
 	for _, row := range rows {
-		row.Help = "Is not implemented."
+		row.Missing, row.Help = true, "Is not implemented."
 		row.WriteConcern, row.SecondaryOK = true, true
 	}
 	return rows
+}
+
+// missingAfter is Run of a missing command whose first value has to be of a kind.
+func missingAfter(kind Kind) func(context.Context, *Call) error {
+	return func(_ context.Context, c *Call) error {
+		if !kind.accepts(c.First.Type()) {
+			return wrongType(c.Cmd.Name, c.Cmd.Name, c.First.Type(), kind)
+		}
+		return errMissingCommand(c.Cmd)
+	}
+}
+
+func errMissingCommand(cmd *Command) error {
+	return mongoerr.New(mongoerr.NotImplemented, "command '%s' is not implemented", cmd.Name)
 }

@@ -21,8 +21,6 @@ func replicationCommands() []*Command {
 		{Name: "replSetGetConfig", Help: "Shows the configuration of the replica set.", AdminOnly: true, SecondaryOK: true,
 			Fields: []Field{{Name: "commitmentStatus", Kind: Bool}}, Run: runReplSetGetConfig},
 		{Name: "replSetInitiate", Help: "Starts a replica set.", AdminOnly: true, SecondaryOK: true, Loose: true, Run: runReplSetInitiate},
-		{Name: "getDefaultRWConcern", Help: "Tells the default read and write concern.", AdminOnly: true, SecondaryOK: true,
-			Fields: []Field{{Name: "inMemory", Kind: Bool}}, Run: runGetDefaultRWConcern},
 	}
 }
 
@@ -130,21 +128,6 @@ func appendRepl(cs *Commands, b *bsonval.Builder) {
 	b.Date("lastWriteDate", int64(ts>>32)*1000)
 	appendOpTime(b, "majorityOpTime", ts)
 	b.Date("majorityWriteDate", int64(ts>>32)*1000).End()
-}
-
-func runGetDefaultRWConcern(_ context.Context, c *Call) error {
-	if !c.Commands.replicated {
-		return mongoerr.New(51300, "'getDefaultRWConcern' is not supported on standalone nodes.")
-	}
-	b := bsonval.NewBuilder().StartDoc("defaultReadConcern").Str("level", "local").End()
-	b.StartDoc("defaultWriteConcern").Str("w", "majority").Int32("wtimeout", 0).End()
-	b.Str("defaultReadConcernSource", "implicit").Str("defaultWriteConcernSource", "implicit")
-	b.Value("localUpdateWallClockTime", bsonval.DateTime(c.Commands.started))
-	if c.Bool("inMemory") {
-		b.Bool("inMemory", true)
-	}
-	c.Reply.AppendDoc(b.Build())
-	return nil
 }
 
 // LastWrite tells hello how far the member is.

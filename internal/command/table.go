@@ -10,7 +10,7 @@ import (
 func Table() []*Command {
 	families := [][]*Command{
 		readCommands(), writeCommands(), cursorCommands(), sessionCommands(), handshakeCommands(), diagnosticCommands(),
-		parameterCommands(), replicationCommands(), administrationCommands(), ddlCommands(), missingCommands(),
+		parameterCommands(), replicationCommands(), rwDefaultCommands(), administrationCommands(), ddlCommands(), missingCommands(),
 	}
 	var rows []*Command
 	for _, f := range families {

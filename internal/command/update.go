@@ -126,6 +126,7 @@ func runUpdate(ctx context.Context, c *Call) error {
 			if ordered {
 				break
 			}
+			continue
 		}
 		res.addUpdate(i, got)
 		if retried {

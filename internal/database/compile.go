@@ -50,6 +50,9 @@ func (c *compilation) declare(let bsonval.Doc) error {
 	}
 	for it.Next() {
 		name := string(it.Key())
+		if name == "NOW" || name == "CLUSTER_TIME" {
+			return mongoerr.New(4738901, "Attempt to set internal constant: %s", name)
+		}
 		if err := expr.CheckVariableName(name); err != nil {
 			return err
 		}

@@ -3,6 +3,8 @@ package database
 import (
 	"context"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/archelon-db/archelon/internal/bsonval"
@@ -105,7 +107,7 @@ func (d *DB) countView(ctx context.Context, op *Op, ns Namespace, q *FindQuery) 
 }
 
 // Distinct lists the different values at a path among the documents that match, arrays
-// by their elements, in the order in which they are found.
+// by their elements, in their order. Of values that are equal it lists the first one found.
 func (d *DB) Distinct(ctx context.Context, op *Op, ns Namespace, key string, q *FindQuery) (bsonval.Doc, error) {
 	only := &FindQuery{Filter: q.Filter, Let: q.Let, Hint: q.Hint, Collation: q.Collation, Comment: q.Comment}
 	cur, err := d.Find(ctx, op, ns, only)
@@ -113,11 +115,10 @@ func (d *DB) Distinct(ctx context.Context, op *Op, ns Namespace, key string, q *
 		return nil, err
 	}
 	defer cur.Close()
-	out := bsonval.NewArrayBuilder()
 	if f, ok := cur.out.(*finder); ok && f.scan == nil {
-		return out.Build(), nil
+		return bsonval.EmptyDoc, nil
 	}
-	set := &distinct{path: splitPath(key), seen: map[string]struct{}{}, out: out}
+	set := &distinct{path: splitPath(key), seen: map[string]bsonval.Value{}}
 	if cur.env != nil {
 		set.collator = cur.env.Collator
 	}
@@ -125,7 +126,7 @@ func (d *DB) Distinct(ctx context.Context, op *Op, ns Namespace, key string, q *
 	for {
 		buf, err = cur.out.Append(ctx, buf[:0])
 		if err == io.EOF {
-			return out.Build(), nil
+			return set.build(), nil
 		}
 		if err != nil {
 			return nil, clientError(ctx, err)
@@ -140,9 +141,18 @@ func (d *DB) Distinct(ctx context.Context, op *Op, ns Namespace, key string, q *
 type distinct struct {
 	path     []string
 	collator bsonval.Collator
-	seen     map[string]struct{}
+	seen     map[string]bsonval.Value // by keystring
+	size     int                      // of the values, about
 	key      []byte
-	out      *bsonval.Builder
+}
+
+// build lists the values in the order of their keys.
+func (s *distinct) build() bsonval.Doc {
+	out := bsonval.NewArrayBuilder()
+	for _, key := range slices.Sorted(maps.Keys(s.seen)) {
+		out.Add(s.seen[key])
+	}
+	return out.Build()
 }
 
 func (s *distinct) add(d bsonval.Doc) error { return s.walk(bsonval.Document(d), s.path, true) }
@@ -181,9 +191,8 @@ func (s *distinct) walk(v bsonval.Value, path []string, expand bool) error {
 	if _, dup := s.seen[string(s.key)]; dup {
 		return nil
 	}
-	s.seen[string(s.key)] = struct{}{}
-	s.out.Add(v)
-	if s.out.Len() > bsonval.MaxDocumentBytes {
+	s.seen[string(s.key)] = v.Clone()
+	if s.size += len(v.Bytes()) + 16; s.size > bsonval.MaxDocumentBytes {
 		return errDistinctTooBig
 	}
 	return nil

@@ -249,6 +249,28 @@ func (d *DB) KillCursorsOf(owner string) {
 	d.cursors.kill(func(c *Cursor) bool { return c.owner == owner }, false)
 }
 
+// CursorInfo describes an open cursor.
+type CursorInfo struct {
+	ID        int64
+	NS        Namespace
+	Owner     string
+	IdleSince time.Time
+	NoTimeout bool
+}
+
+// IdleCursors lists the cursors that nobody uses right now.
+func (d *DB) IdleCursors() []CursorInfo {
+	d.cursors.mu.Lock()
+	defer d.cursors.mu.Unlock()
+	var list []CursorInfo
+	for _, c := range d.cursors.open {
+		if !c.inUse {
+			list = append(list, CursorInfo{c.id, c.ns, c.owner, c.idleSince, c.noTimeout})
+		}
+	}
+	return list
+}
+
 // CursorCounts are the cursors open, those without timeout, and those closed for
 // idleness since the start.
 func (d *DB) CursorCounts() (open, noTimeout, timedOut int64) {

@@ -36,7 +36,8 @@ var _ pipeline.Data = (*data)(nil)
 // Open implements pipeline.Data.
 func (t *data) Open(ctx context.Context, ns Namespace, q pipeline.Query) (pipeline.Source, error) {
 	coll := t.db.catalog.Collection(ns.DB, ns.Coll)
-	ec := &expr.Context{Env: t.c.env, Vars: slices.Clone(q.Vars)}
+	ec := t.c.compiler.NewContext()
+	copy(ec.Vars, q.Vars)
 	m, err := t.matcher(q)
 	if err != nil {
 		return nil, err

@@ -53,6 +53,7 @@ type DB struct {
 	cursors *cursors
 	plans   planCache
 	ids     objectIDs
+	hints   idHints
 
 	counted      chan struct{} // closed when the collections have been counted after a crash
 	catalogCount sync.Mutex    // serialises recount
@@ -90,6 +91,7 @@ func Open(ctx context.Context, cfg Config) (*DB, error) {
 		stop: stop, counted: make(chan struct{}),
 	}
 	d.ids.init()
+	d.hints.init()
 	d.cursors = newCursors(cfg.CursorTimeout)
 	if err := d.loadCounts(ctx); err != nil {
 		stop()

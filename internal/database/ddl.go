@@ -22,7 +22,7 @@ func (d *DB) Create(ctx context.Context, ns Namespace, options bsonval.Doc) erro
 		// It is always there, as far as anybody can see.
 		return checkOnlyDefaults(ns, stored)
 	}
-	if err := checkName(ns); err != nil {
+	if err := CheckName(ns); err != nil {
 		return err
 	}
 	coll, err := newCollection(ns, stored)
@@ -72,7 +72,7 @@ func checkSame(ns Namespace, old, wanted *catalog.Collection) error {
 // createImplicitly creates the collection that a write needs, with default
 // options, unless it exists by now.
 func (d *DB) createImplicitly(ctx context.Context, ns Namespace) error {
-	if err := checkName(ns); err != nil {
+	if err := CheckName(ns); err != nil {
 		return err
 	}
 	coll, err := newCollection(ns, bsonval.EmptyDoc)

@@ -275,8 +275,12 @@ func (f *finder) Close() error {
 // document.
 func (d *DB) FindByID(ctx context.Context, ns Namespace, filter bsonval.Doc, dst []byte) (out []byte, found, ok bool, err error) {
 	coll := d.catalog.Collection(ns.DB, ns.Coll)
-	if coll == nil || coll.IsView() {
-		return dst, false, coll == nil, nil
+	if coll == nil {
+		_, plain := idOf(filter, nil)
+		return dst, false, plain, nil
+	}
+	if coll.IsView() {
+		return dst, false, false, nil
 	}
 	id, ok := idOf(filter, coll.Collation)
 	if !ok {
@@ -287,7 +291,15 @@ func (d *DB) FindByID(ctx context.Context, ns Namespace, filter bsonval.Doc, dst
 	x := coll.IDIndex()
 	x.Uses.Add(1)
 	var buf [64]byte
-	rid, err := txn.LookupUnique(ctx, x.ID, keystring.Append(buf[:0], id, false, nil))
+	key := keystring.Append(buf[:0], id, false, nil)
+	hint := d.hints.of(coll.Table, key)
+	if rid := hint.record(); rid != 0 {
+		if doc, err := txn.Get(ctx, coll.Table, rid); err == nil && hasID(doc, id) {
+			d.Metrics.Returned.Add(1)
+			return append(dst, doc...), true, true, nil
+		}
+	}
+	rid, err := txn.LookupUnique(ctx, x.ID, key)
 	if errors.Is(err, storage.ErrNotFound) {
 		return dst, false, true, nil
 	}
@@ -298,6 +310,7 @@ func (d *DB) FindByID(ctx context.Context, ns Namespace, filter bsonval.Doc, dst
 	if err != nil {
 		return dst, false, true, clientError(ctx, err)
 	}
+	hint.remember(rid)
 	d.Metrics.Returned.Add(1)
 	return append(dst, doc...), true, true, nil
 }

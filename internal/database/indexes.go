@@ -67,7 +67,7 @@ func (a *indexAddition) register(ctx context.Context, ch *catalog.Change) error 
 	fresh := coll == nil
 	switch {
 	case fresh:
-		if err := checkName(a.ns); err != nil {
+		if err := CheckName(a.ns); err != nil {
 			return err
 		}
 		if err := checkDatabaseCase(ch.Snapshot(), a.ns.DB); err != nil {
@@ -254,6 +254,9 @@ func chooseIndexes(coll *catalog.Collection, which bsonval.Value) ([]*catalog.In
 				return nil, mongoerr.New(mongoerr.TypeMismatch,
 					"dropIndexes 'index' field must contain only strings when it is an array, found %s", it.Value().Type())
 			}
+			if it.Value().Str() == "*" {
+				return coll.Indexes[1:], nil
+			}
 			names = append(names, it.Value().Str())
 		}
 		return namedIndexes(coll, names...)
@@ -269,13 +272,12 @@ func namedIndexes(coll *catalog.Collection, names ...string) ([]*catalog.Index, 
 	for _, name := range names {
 		x := coll.Index(name)
 		switch {
-		case x == nil:
+		case x == nil || slices.Contains(list, x):
 			return nil, mongoerr.New(mongoerr.IndexNotFound, "index not found with name [%s]", name)
 		case x.IsID():
 			return nil, errDropID()
-		case !slices.Contains(list, x):
-			list = append(list, x)
 		}
+		list = append(list, x)
 	}
 	return list, nil
 }

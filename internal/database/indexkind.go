@@ -77,7 +77,7 @@ func (s *indexSpec) checkKey(name string, v bsonval.Value) error {
 				field, bsonval.FormatDoc(key))
 		}
 		seen[field] = true
-		if err := s.checkKeyValue(v); err != nil {
+		if err := s.checkKeyValue(field, v); err != nil {
 			return err
 		}
 		if err := s.checkKeyField(field); err != nil {
@@ -94,7 +94,7 @@ func (s *indexSpec) checkKey(name string, v bsonval.Value) error {
 }
 
 // checkKeyValue checks the value of one field of a key pattern.
-func (s *indexSpec) checkKeyValue(v bsonval.Value) error {
+func (s *indexSpec) checkKeyValue(field string, v bsonval.Value) error {
 	switch {
 	case v.IsNumber():
 		if v.IsNaN() {
@@ -106,7 +106,7 @@ func (s *indexSpec) checkKeyValue(v bsonval.Value) error {
 	case v.Type() != bsonval.TypeString:
 		return mongoerr.New(mongoerr.CannotCreateIndex, "Values in v:2 index key pattern cannot be of type %s. Only numbers > 0, "+
 			"numbers < 0, and strings are allowed.", v.Type())
-	case v.Str() == wildcardKind.name:
+	case v.Str() == wildcardKind.name && !isWildcardPath(field):
 		return mongoerr.New(7246202, "Wildcard indexes cannot be created with the index type 'wildcard'")
 	default:
 		kind, ok := kindByName(v.Str())
@@ -165,7 +165,7 @@ func (s *indexSpec) checkWildcardKey(key bsonval.Doc) error {
 	}
 	switch {
 	case wildcards > 1:
-		return mongoerr.New(mongoerr.CannotCreateIndex, "wildcard indexes do not allow more than one wildcard field")
+		return mongoerr.New(7246201, "wildcard indexes do not allow more than one wildcard field")
 	case key.Len() > 1 && s.get("wildcardProjection").IsMissing() && !key.Lookup("$**").IsMissing():
 		return mongoerr.New(mongoerr.CannotCreateIndex, "Compound wildcard index must have a 'wildcardProjection' field when "+
 			"the wildcard field is on all fields ('$**')")
@@ -207,6 +207,9 @@ func checkText(s *indexSpec) error {
 		return mongoerr.New(mongoerr.CannotCreateIndex, format, args...)
 	}
 	if v := s.get("weights"); !v.IsMissing() {
+		if v.Type() != bsonval.TypeDocument {
+			return bad("weights must be an object")
+		}
 		it := v.Doc().Iter()
 		for it.Next() {
 			w := it.Value()
@@ -276,6 +279,9 @@ func checkSphere(s *indexSpec) error {
 }
 
 func checkWildcard(s *indexSpec) error {
+	if n, _ := s.get("v").AsInt64(); n == 1 {
+		return mongoerr.New(mongoerr.CannotCreateIndex, "Index type 'wildcard' needs index version 2")
+	}
 	for _, option := range []string{"sparse", "unique"} {
 		if s.get(option).Truthy() {
 			return mongoerr.New(mongoerr.CannotCreateIndex, "Index type 'wildcard' does not support the %s option", option)
@@ -294,6 +300,55 @@ func checkWildcard(s *indexSpec) error {
 	case v.Doc().IsEmpty():
 		return mongoerr.New(mongoerr.FailedToParse, "The 'wildcardProjection' field can't be an empty object")
 	}
-	_, err := projection.Compile(v.Doc(), projection.Options{Mode: projection.Aggregate})
-	return err
+	if err := checkProjectionValues(v.Doc()); err != nil {
+		return err
+	}
+	if _, err := projection.Compile(v.Doc(), projection.Options{Mode: projection.Aggregate}); err != nil {
+		return err
+	}
+	return s.checkCovered(v.Doc())
+}
+
+// checkProjectionValues refuses expressions in a wildcardProjection.
+func checkProjectionValues(d bsonval.Doc) error {
+	it := d.Iter()
+	for it.Next() {
+		v := it.Value()
+		switch {
+		case v.Type() == bsonval.TypeDocument:
+			if err := checkProjectionValues(v.Doc()); err != nil {
+				return err
+			}
+		case v.Type() != bsonval.TypeBool && !v.IsNumber():
+			return mongoerr.New(51271, "Bad projection specification, cannot use computed fields when parsing a spec in strict mode: %s",
+				bsonval.FormatDoc(d))
+		}
+	}
+	return nil
+}
+
+// checkCovered says whether the other fields of a compound wildcard index are
+// left out of the wildcard's part.
+func (s *indexSpec) checkCovered(proj bsonval.Doc) error {
+	including := false
+	it := proj.Iter()
+	for it.Next() {
+		including = including || it.KeyStr() != "_id" && (it.Value().Type() == bsonval.TypeDocument || it.Value().Truthy())
+	}
+	fields := s.key.Iter()
+	for fields.Next() {
+		field := fields.KeyStr()
+		if isWildcardPath(field) {
+			continue
+		}
+		named := false
+		it := proj.Iter()
+		for it.Next() {
+			named = named || it.KeyStr() == field || strings.HasPrefix(field, it.KeyStr()+".")
+		}
+		if named == including {
+			return mongoerr.New(7246209, "wildcardProjection must exclude the regular fields of a compound wildcard index, but '%s' is not", field)
+		}
+	}
+	return nil
 }

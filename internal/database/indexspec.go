@@ -44,7 +44,7 @@ var indexOptions = map[string]indexOption{
 	"ns": checkStringOption, "unique": checkBoolOption, "sparse": checkBoolOption, "hidden": checkBoolOption,
 	"background": checkBoolOption, "dropDups": checkBoolOption, "prepareUnique": checkBoolOption,
 	"clustered": checkBoolOption, "expireAfterSeconds": checkExpire, "collation": checkCollationOption,
-	"partialFilterExpression": checkDocOption, "storageEngine": checkDocOption, "weights": checkDocOption,
+	"partialFilterExpression": checkDocOption, "storageEngine": checkDocOption, "weights": checkWeights,
 	"wildcardProjection": checkDocOption, "default_language": checkStringOption, "language_override": checkStringOption,
 	"textIndexVersion": checkNumberOption, "2dsphereIndexVersion": checkNumberOption, "bits": checkNumberOption,
 	"min": checkNumberOption, "max": checkNumberOption, "bucketSize": checkNumberOption,
@@ -182,6 +182,16 @@ func checkDocOption(_ *indexSpec, name string, v bsonval.Value) error {
 		return wrongIndexOption(name, v, "an object")
 	}
 	return nil
+}
+
+// checkWeights checks the type of a text index's weights. That strings and arrays
+// are no good either is found later, under another code.
+func checkWeights(_ *indexSpec, name string, v bsonval.Value) error {
+	switch v.Type() {
+	case bsonval.TypeDocument, bsonval.TypeString, bsonval.TypeArray:
+		return nil
+	}
+	return wrongIndexOption(name, v, "an object")
 }
 
 func checkCollationOption(_ *indexSpec, name string, v bsonval.Value) error {

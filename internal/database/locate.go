@@ -10,6 +10,7 @@ import (
 	"github.com/archelon-db/archelon/internal/expr"
 	"github.com/archelon-db/archelon/internal/keystring"
 	"github.com/archelon-db/archelon/internal/match"
+	"github.com/archelon-db/archelon/internal/mongoerr"
 	"github.com/archelon-db/archelon/internal/plan"
 	"github.com/archelon-db/archelon/internal/sortkey"
 	"github.com/archelon-db/archelon/internal/storage"
@@ -122,30 +123,49 @@ func (w *writer) open(ctx context.Context, view *exec.View, s *selection, ec *ex
 func (w *writer) byID(ctx context.Context, s *selection) (t target, ok bool, err error) {
 	x := w.coll.IDIndex()
 	var buf [64]byte
-	id, err := w.txn.LookupUnique(ctx, x.ID, keystring.Append(buf[:0], s.id, false, x.Collator()))
+	key := keystring.Append(buf[:0], s.id, false, x.Collator())
+	hint := w.db.hints.of(w.coll.Table, key)
+	if id := hint.record(); id != 0 {
+		doc, err := w.claim(ctx, id)
+		if err == nil && hasID(doc, s.id) {
+			return target{id, bsonval.Doc(doc).Clone(), -1}, true, nil
+		}
+		if err != nil && !errors.Is(err, storage.ErrNotFound) {
+			return t, false, err
+		}
+	}
+	id, err := w.txn.LookupUnique(ctx, x.ID, key)
 	if errors.Is(err, storage.ErrNotFound) {
 		return t, false, nil
 	}
 	if err != nil {
 		return t, false, err
 	}
-	// Claiming first makes the version read the newest.
-	if err := w.txn.Lock(ctx, w.coll.Table, id); err != nil {
-		return t, false, err
-	}
-	doc, err := w.txn.Get(ctx, w.coll.Table, id)
+	doc, err := w.claim(ctx, id)
 	if err != nil {
 		return t, false, err
 	}
+	hint.remember(id)
 	return target{id, bsonval.Doc(doc).Clone(), -1}, true, nil
+}
+
+// claim claims a record, which makes the version read the newest, and reads it.
+func (w *writer) claim(ctx context.Context, id storage.RecordID) ([]byte, error) {
+	if err := w.txn.Lock(ctx, w.coll.Table, id); err != nil {
+		return nil, err
+	}
+	return w.txn.Get(ctx, w.coll.Table, id)
 }
 
 // all lists the records that match, in the order of the plan, as of one moment.
 func (d *DB) all(ctx context.Context, op *Op, ns Namespace, c *compilation, m *match.Matcher, hint *plan.Hint,
 ) ([]storage.RecordID, error) {
 	coll := d.catalog.Collection(ns.DB, ns.Coll)
-	if coll == nil || coll.IsView() {
+	switch {
+	case coll == nil:
 		return nil, nil
+	case coll.IsView():
+		return nil, mongoerr.New(mongoerr.CommandNotSupportedOnView, "Namespace %s is a view, not a collection", ns)
 	}
 	txn := d.engine.Begin(storage.TxnOptions{ReadOnly: true})
 	defer txn.Rollback()

@@ -16,8 +16,8 @@ const viewsCollection = "system.views"
 // systemCollections are the names below "system." that users may create.
 var systemCollections = map[string]bool{"system.js": true, "system.profile": true, "system.users": true, "system.roles": true}
 
-// checkName says whether a collection or view may be created under a name.
-func checkName(ns Namespace) error {
+// CheckName says whether a collection or view may be created under a name.
+func CheckName(ns Namespace) error {
 	invalid := func(reason string) error {
 		return mongoerr.New(mongoerr.InvalidNamespace, "Invalid collection name: %s", reason)
 	}

@@ -193,20 +193,3 @@ func (d *DB) rangeSize(ctx context.Context, coll *catalog.Collection, q *SizeQue
 		}
 	}
 }
-
-// Compact gives the space of deleted documents back and returns how many bytes
-// that were.
-func (d *DB) Compact(ctx context.Context, ns Namespace) (freed int64, err error) {
-	coll := d.catalog.Collection(ns.DB, ns.Coll)
-	switch {
-	case coll == nil:
-		return 0, mongoerr.New(mongoerr.NamespaceNotFound, "collection does not exist")
-	case coll.IsView():
-		return 0, mongoerr.New(mongoerr.CommandNotSupportedOnView, "can't compact a view")
-	}
-	before := d.engine.TableSize(coll.Table)
-	if err := d.engine.Compact(ctx, coll.Table); err != nil {
-		return 0, clientError(ctx, err)
-	}
-	return max(before-d.engine.TableSize(coll.Table), 0), nil
-}

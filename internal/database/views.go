@@ -54,9 +54,8 @@ func (d *DB) checkView(snap *catalog.Snapshot, view *catalog.Collection) error {
 	if view.Collation != nil {
 		env.Collator = view.Collation.Collator()
 	}
-	pipe, err := pipeline.Parse(view.Pipeline, pipeline.Options{
-		Compiler: expr.NewCompiler(env), NS: Namespace{DB: view.DB, Coll: view.ViewOn}, View: true,
-	})
+	options := pipeline.Options{Compiler: expr.NewCompiler(env), NS: Namespace{DB: view.DB, Coll: view.ViewOn}}
+	pipe, err := pipeline.Parse(view.Pipeline, options)
 	if err != nil {
 		return err
 	}
@@ -64,6 +63,11 @@ func (d *DB) checkView(snap *catalog.Snapshot, view *catalog.Collection) error {
 		return mongoerr.New(mongoerr.OptionNotSupportedOnView,
 			"The aggregation stage %s in location %d of the pipeline cannot be used in the view definition of %s because "+
 				"it writes to disk (%s)", stage, pipe.Len()-1, view.Namespace(), target)
+	}
+	// What is wrong with any pipeline was found above; the rest is wrong with a view's.
+	options.View = true
+	if _, err := pipeline.Parse(view.Pipeline, options); err != nil {
+		return err
 	}
 	refs := []string{view.ViewOn}
 	for _, ns := range pipe.Namespaces() {

@@ -16,21 +16,14 @@ const benchDocs = 20_000
 //
 //	go test ./test/perf -run '^$' -bench FindByID -benchmem -cpuprofile cpu.out
 func benchmark(b *testing.B, op func(c *client) (int, error)) {
-	db, err := archelon.Open(archelon.Config{Listen: []string{"127.0.0.1:0"}, Data: b.TempDir()})
-	if err != nil {
-		b.Fatal(err)
-	}
-	done := make(chan error)
-	go func() { done <- db.Serve(context.Background()) }()
-	b.Cleanup(func() {
-		if err := db.Close(); err != nil {
-			b.Error(err)
-		}
-		<-done
-	})
-	addr := strings.Trim(strings.TrimPrefix(db.URI(), "mongodb://"), "/")
+	dir := b.TempDir()
+	addr, stop := serve(b, dir)
 	load(b, addr, "docs", benchDocs)
 	createIndex(b, addr, "docs", "customer")
+	stop()
+	// Opened anew, so that the documents are read from tables on disk.
+	addr, stop = serve(b, dir)
+	b.Cleanup(stop)
 	b.ReportAllocs()
 	b.SetParallelism(8)
 	b.ResetTimer()
@@ -43,6 +36,23 @@ func benchmark(b *testing.B, op func(c *client) (int, error)) {
 			}
 		}
 	})
+}
+
+// serve opens a database within the process.
+func serve(b *testing.B, dir string) (addr string, stop func()) {
+	b.Helper()
+	db, err := archelon.Open(archelon.Config{Listen: []string{"127.0.0.1:0"}, Data: dir})
+	if err != nil {
+		b.Fatal(err)
+	}
+	done := make(chan error)
+	go func() { done <- db.Serve(context.Background()) }()
+	return strings.Trim(strings.TrimPrefix(db.URI(), "mongodb://"), "/"), func() {
+		if err := db.Close(); err != nil {
+			b.Error(err)
+		}
+		<-done
+	}
 }
 
 func BenchmarkFindByID(b *testing.B)   { benchmark(b, findID("docs", benchDocs)) }

@@ -189,9 +189,10 @@ func (tx *txn) exists(key []byte, h uint64) error {
 	return err
 }
 
-// heldRecord is the record under a key, if a claim has just read it.
+// heldRecord is the record under a key, if a claim has just read it. Reading it
+// needs no view: as long as it is claimed, all views show the same.
 func (tx *txn) heldRecord(key []byte) []byte {
-	if tx.held == nil || tx.view == nil || string(tx.heldKey[:]) != string(key) || tx.w.lookup(key) >= 0 {
+	if tx.held == nil || string(tx.heldKey[:]) != string(key) || tx.w.lookup(key) >= 0 {
 		return nil
 	}
 	return tx.held

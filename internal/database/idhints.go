@@ -1,0 +1,66 @@
+package database
+
+import (
+	"hash/maphash"
+	"sync/atomic"
+
+	"github.com/archelon-db/archelon/internal/bsonval"
+	"github.com/archelon-db/archelon/internal/storage"
+)
+
+const (
+	// hintBits makes room for half a million _ids, in 4 MB that are touched only
+	// as far as used.
+	hintBits = 19
+
+	// A slot holds a tag of the key's hash above the number of the record.
+	hintRecordBits = 40
+	maxHintRecord  = 1<<hintRecordBits - 1
+)
+
+// idHints remembers which records the _ids asked for lately belong to, so that
+// most look-ups by _id read the record at once instead of the index first.
+//
+// Nothing ever has to be invalidated, because a hint is only believed when the
+// record is there and has the _id: an _id never changes, and the number of a
+// record is never used again.
+type idHints struct {
+	seed  maphash.Seed
+	slots []atomic.Uint64
+}
+
+func (h *idHints) init() {
+	h.seed = maphash.MakeSeed()
+	h.slots = make([]atomic.Uint64, 1<<hintBits)
+}
+
+// idHint is the slot of one _id.
+type idHint struct {
+	slot *atomic.Uint64
+	tag  uint64
+}
+
+// of finds the slot of a key of a table's _id index.
+func (h *idHints) of(t storage.TableID, key []byte) idHint {
+	const spread = 0x9e3779b97f4a7c15
+	hash := maphash.Bytes(h.seed, key) ^ uint64(t)*spread
+	return idHint{&h.slots[hash%(1<<hintBits)], hash >> hintRecordBits << hintRecordBits}
+}
+
+// record is the record to try, 0 for none.
+func (h idHint) record() storage.RecordID {
+	v := h.slot.Load()
+	if v&^maxHintRecord != h.tag {
+		return 0
+	}
+	return storage.RecordID(v & maxHintRecord)
+}
+
+func (h idHint) remember(id storage.RecordID) {
+	if id <= maxHintRecord {
+		h.slot.Store(h.tag | uint64(id))
+	}
+}
+
+// hasID says whether a document's _id equals a value.
+func hasID(doc []byte, id bsonval.Value) bool { return bsonval.Equal(bsonval.Doc(doc).Lookup("_id"), id) }
