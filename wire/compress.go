@@ -210,7 +210,9 @@ var (
 	})
 	zstdEncoder = sync.OnceValues(func() (*zstd.Encoder, error) {
 		return zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithWindowSize(zstdWindow),
-			zstd.WithLowerEncoderMem(true), zstd.WithEncoderCRC(false))
+			zstd.WithLowerEncoderMem(true), zstd.WithEncoderCRC(false),
+			// With a single segment the header tells the size of small contents too; PyMongo's decoder insists on it.
+			zstd.WithSingleSegment(true))
 	})
 )
 

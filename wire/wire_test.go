@@ -10,6 +10,7 @@ import (
 	"testing/iotest"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/klauspost/compress/zstd"
 	"pgregory.net/rapid"
 )
 
@@ -257,6 +258,28 @@ func TestCompressRoundTrip(t *testing.T) {
 			t.Fatalf("%s: %d bytes back from %d", id, len(got)-1, len(frame))
 		}
 	})
+}
+
+// TestZstdTellsItsSize checks that even a short content is announced: some decoders refuse a frame without.
+func TestZstdTellsItsSize(t *testing.T) {
+	for _, n := range []int{1, 100, 255, 256, 5000, 3 << 20} {
+		frame := FinishMessage(append(AppendHeader(nil, Header{OpCode: OpMsg}), make([]byte, n)...), 0)
+		packed, err := AppendCompressed(nil, frame, CompressorZstd)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var h zstd.Header
+		if err := h.Decode(packed[CompressedOffset:]); err != nil || !h.HasFCS || h.FrameContentSize != uint64(n) {
+			t.Errorf("%d bytes: has size %t, %d, %v", n, h.HasFCS, h.FrameContentSize, err)
+		}
+		var c Compressed
+		if err := c.Parse(packed); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := c.Decompress(nil); err != nil || len(got) != len(frame) {
+			t.Errorf("%d bytes: %d back, %v", n, len(got), err)
+		}
+	}
 }
 
 func TestDecompressRefusesLies(t *testing.T) {

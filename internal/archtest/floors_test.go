@@ -17,7 +17,7 @@ const module = "github.com/archelon-db/archelon"
 var floors = map[string]int{
 	"wire": 0, "internal/bsonval": 0, "internal/keystring": 0, "internal/mongoerr": 0,
 
-	"server": 1, "internal/geo": 1, "internal/js": 1, "internal/collation": 1, "internal/regex": 1,
+	"server": 1, "internal/geo": 1, "internal/text": 1, "internal/js": 1, "internal/collation": 1, "internal/regex": 1,
 
 	"internal/sortkey": 2, "internal/expr": 2, "internal/accumulator": 2, "internal/match": 2,
 	"internal/projection": 2, "internal/pipeline": 2, "internal/update": 2, "internal/indexkey": 2,

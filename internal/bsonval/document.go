@@ -374,6 +374,28 @@ func validate(d Doc, depth int) error {
 	return it.err
 }
 
+// bytesPerLevel is the least that one more level of nesting takes: type, empty
+// name, length and closing zero.
+const bytesPerLevel = 1 + 1 + 4 + 1
+
+// DeeperThan says whether a validated document nests more than so many levels,
+// itself being the first. Documents too short for it are not looked at.
+func DeeperThan(d Doc, levels int) bool {
+	if levels < 1 {
+		return true
+	}
+	if 1+(len(d)-len(EmptyDoc))/bytesPerLevel <= levels {
+		return false
+	}
+	it := d.Iter()
+	for it.Next() {
+		if t := it.val.typ; (t == TypeDocument || t == TypeArray) && DeeperThan(it.val.Doc(), levels-1) {
+			return true
+		}
+	}
+	return false
+}
+
 // ValidUTF8 says whether all names and strings of a validated document are
 // UTF-8.
 func ValidUTF8(d Doc) bool {

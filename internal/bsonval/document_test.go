@@ -139,6 +139,29 @@ func TestValidateDepth(t *testing.T) {
 	}
 }
 
+func TestDeeperThan(t *testing.T) {
+	nest := func(levels int, key string) Doc {
+		d := EmptyDoc
+		for range levels - 1 {
+			d = NewBuilder().Doc(key, d).Build()
+		}
+		return d
+	}
+	for _, key := range []string{"", "a", "a long name"} {
+		for levels := 1; levels < 20; levels++ {
+			d := NewBuilder().Str("before", "text").Doc("x", nest(levels-1, key)).Str("after", "text").Build()
+			if levels == 1 {
+				d = EmptyDoc
+			}
+			for limit := range 22 {
+				if got := DeeperThan(d, limit); got != (levels > limit) {
+					t.Errorf("%d levels of %q, limit %d: %t", levels, key, limit, got)
+				}
+			}
+		}
+	}
+}
+
 func TestValidateRefuses(t *testing.T) {
 	good := NewBuilder().Str("s", "x").Bool("b", true).Value("bin", Binary(0, []byte{1})).Build()
 	if err := Validate(good); err != nil {

@@ -82,6 +82,7 @@ func loadMultikey(ctx context.Context, txn storage.Txn, x *Index) error {
 		return fmt.Errorf("catalog: read multikey mark: %w", err)
 	}
 	x.multikey.Store(binary.BigEndian.Uint32(v))
+	x.stored.Store(binary.BigEndian.Uint32(v))
 	return nil
 }
 
@@ -100,15 +101,19 @@ func (c *Catalog) Collection(db, name string) *Collection {
 // MarkMultikey notes, inside the writer's transaction, that a document has
 // arrays under the index's fields in mask. The mark is visible at once: a
 // reader that takes its snapshot before it looks at the mark never sees a
-// document whose mark it misses.
-func MarkMultikey(ctx context.Context, txn storage.Txn, x *Index, mask uint32) error {
-	old := x.multikey.Load()
-	if old|mask == old {
-		return nil
+// document whose mark it misses. It reports whether the mark is written by this transaction;
+// then the writer calls StoredMultikey after its commit, and until then every
+// writer writes the mark again, since this transaction may yet fail.
+func MarkMultikey(ctx context.Context, txn storage.Txn, x *Index, mask uint32) (written bool, err error) {
+	if x.stored.Load()|mask == x.stored.Load() {
+		return false, nil
 	}
 	x.multikey.Or(mask)
-	return txn.PutMeta(ctx, multikeyKey(x), binary.BigEndian.AppendUint32(nil, old|mask))
+	return true, txn.PutMeta(ctx, multikeyKey(x), binary.BigEndian.AppendUint32(nil, x.multikey.Load()))
 }
+
+// StoredMultikey notes that a mark made by MarkMultikey has been committed.
+func StoredMultikey(x *Index, mask uint32) { x.stored.Or(mask) }
 
 // Change is one change of the catalog under way.
 type Change struct {
@@ -209,7 +214,7 @@ func (ch *Change) Create(ctx context.Context, coll *Collection) error {
 // it to a copy of the collection and calls Put.
 func (ch *Change) CreateIndex(coll *Collection, x *Index) error {
 	x.ID = storage.IndexID(ch.NewID())
-	x.multikey = new(atomic.Uint32)
+	x.multikey, x.stored = new(atomic.Uint32), new(atomic.Uint32)
 	x.Uses = new(atomic.Int64)
 	x.SinceMS = time.Now().UnixMilli()
 	return ch.Txn.CreateIndex(coll.Table, x.ID, x.Unique)

@@ -10,6 +10,7 @@ import (
 	"github.com/archelon-db/archelon/internal/indexkey"
 	"github.com/archelon-db/archelon/internal/match"
 	"github.com/archelon-db/archelon/internal/storage"
+	"github.com/archelon-db/archelon/internal/text"
 )
 
 // UUID identifies a collection for its whole life, across renames.
@@ -90,6 +91,31 @@ func (c *Collection) Index(name string) *Index {
 	return nil
 }
 
+// TextIndex returns the collection's text index, or nil. A collection has one at
+// most.
+func (c *Collection) TextIndex() *Index {
+	for _, x := range c.Indexes {
+		if x.Kind == indexkey.KindText && x.Ready {
+			return x
+		}
+	}
+	return nil
+}
+
+// TextSpec says what the collection's text index searches; nil if there is none.
+// c may be nil.
+func (c *Collection) TextSpec() *text.Spec {
+	if c == nil {
+		return nil
+	}
+	if x := c.TextIndex(); x != nil {
+		if g, ok := x.Generator.(*indexkey.Text); ok {
+			return g.Spec
+		}
+	}
+	return nil
+}
+
 // With returns a copy to change before it is published.
 func (c *Collection) With(change func(*Collection)) *Collection {
 	n := *c
@@ -109,6 +135,7 @@ type Index struct {
 	Spec   bsonval.Doc // as listIndexes shows it
 	Key    bsonval.Doc // the key pattern
 	Fields []Field
+	Kind   indexkey.Kind
 
 	Unique, Sparse, Hidden bool
 
@@ -116,7 +143,7 @@ type Index struct {
 	Partial *match.Matcher
 
 	// Generator makes the keys of documents.
-	Generator *indexkey.Generator
+	Generator indexkey.Generator
 
 	// Collation orders the index's strings; nil means by bytes.
 	Collation *collation.Spec
@@ -127,6 +154,7 @@ type Index struct {
 	Ready bool
 
 	multikey *atomic.Uint32
+	stored   *atomic.Uint32 // the part of multikey that is known to be on disk
 	// Uses counts the queries that chose the index, and SinceMS says since when.
 	Uses    *atomic.Int64
 	SinceMS int64

@@ -18,6 +18,14 @@
 //
 // Lock order: the catalog's change lock, then guards.
 //
+// # Kinds of index
+//
+// [Index.Kind] says which keys an index holds. A new kind is: a generator in
+// package indexkey (a row of its table of makers), the checks and normal form of
+// its specification in database/indexkind.go, and, since only ordinary indexes
+// are scanned by bounds on their fields, an access path in package plan (a row of
+// its table by kind). Where an index is looked at by its Fields, ask for the Kind first.
+//
 // # Stored form
 //
 //	"C" db 00 name  → BSON {id, uuid, type, options, indexes: [{id, spec, ready}]}

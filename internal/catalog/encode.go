@@ -108,7 +108,7 @@ func NewIndex(spec bsonval.Doc) (*Index, error) {
 	x := &Index{
 		Name: string(spec.Lookup("name").Bytes()), Spec: spec, Key: docOf(spec.Lookup("key")),
 		Unique: spec.Lookup("unique").Truthy(), Sparse: spec.Lookup("sparse").Truthy(),
-		Hidden: spec.Lookup("hidden").Truthy(), Ready: true, multikey: new(atomic.Uint32), Uses: new(atomic.Int64),
+		Hidden: spec.Lookup("hidden").Truthy(), Ready: true, multikey: new(atomic.Uint32), stored: new(atomic.Uint32), Uses: new(atomic.Int64),
 		SinceMS: time.Now().UnixMilli(),
 	}
 	it := x.Key.Iter()
@@ -119,8 +119,12 @@ func NewIndex(spec bsonval.Doc) (*Index, error) {
 		}
 		x.Fields = append(x.Fields, f)
 	}
-	x.Generator = indexkey.New(x.Fields, x.Sparse)
+	x.Kind = indexkey.KindOf(x.Key)
 	var err error
+	x.Generator, err = indexkey.Make(indexkey.Spec{Kind: x.Kind, Fields: x.Fields, Sparse: x.Sparse, Options: spec})
+	if err != nil {
+		return nil, err
+	}
 	if x.Collation, err = collationOf(spec); err != nil {
 		return nil, err
 	}

@@ -116,7 +116,7 @@ func (c *Call) checkStageReadConcern(stage bsonval.Doc) error {
 		if c.readLevel != "linearizable" {
 			return nil
 		}
-	case "$currentOp", "$listLocalSessions", "$planCacheStats":
+	case "$currentOp", "$listClusterCatalog", "$listLocalSessions", "$planCacheStats":
 		if c.readLevel == "" || c.readLevel == "local" {
 			return nil
 		}

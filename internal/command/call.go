@@ -130,9 +130,6 @@ func (c *Call) Op(ctx context.Context) *database.Op {
 	if c.Commands.replicated {
 		op.Env.ClusterTime = c.Commands.clock.time()
 	}
-	if c.Commands.replicated {
-		op.Env.ClusterTime = c.Commands.clock.time()
-	}
 	if c.Session != nil {
 		op.Owner = c.Session.Owner()
 	}
@@ -146,7 +143,12 @@ func parseCollation(v bsonval.Value) (*collation.Spec, error) {
 	if v.IsMissing() || v.Doc().IsEmpty() {
 		return nil, nil
 	}
-	return collation.Parse(v.Doc())
+	s, err := collation.Parse(v.Doc())
+	if s == nil && err == nil {
+		// Asked for by name, the simple collation wins over the collection's.
+		s = &collation.Spec{Locale: collation.Simple}
+	}
+	return s, err
 }
 
 // Hint returns the argument `hint`, nil if it was not given.

@@ -15,10 +15,10 @@ func validateCommands() []*Command {
 		{
 			Name: "validate", Help: "Checks a collection and its indexes for damage.", First: FirstCollection, SecondaryOK: true,
 			Loose: true, Run: runValidate,
+			// Anything but false, null and zero is true.
 			Fields: []Field{
-				{Name: "full", Kind: SafeBool}, {Name: "repair", Kind: SafeBool}, {Name: "metadata", Kind: SafeBool},
-				{Name: "background", Kind: SafeBool}, {Name: "fixMultikey", Kind: SafeBool}, {Name: "checkBSONConformance", Kind: SafeBool},
-				{Name: "enforceFastCount", Kind: SafeBool},
+				{Name: "full"}, {Name: "repair"}, {Name: "metadata"}, {Name: "background"}, {Name: "fixMultikey"},
+				{Name: "checkBSONConformance"}, {Name: "enforceFastCount"},
 			},
 		},
 		{

@@ -20,12 +20,21 @@ func diagnosticCommands() []*Command {
 		{Name: "listCommands", Help: "Lists the commands.", NoAuth: true, SecondaryOK: true, Run: runListCommands},
 		{Name: "currentOp", Help: "Lists what the server does right now.", AdminOnly: true, SecondaryOK: true, Loose: true, Run: runCurrentOp},
 		{Name: "killOp", Help: "Interrupts an operation.", AdminOnly: true, SecondaryOK: true, Fields: []Field{{Name: "op", Kind: Int, Required: true}}, Run: runKillOp},
+		{Name: "features", Help: "Tells what the server was built with.", SecondaryOK: true, Fields: []Field{{Name: "oidReset", Kind: Any}}, Run: runFeatures},
 		{Name: "top", Help: "Tells how much each collection is used.", AdminOnly: true, SecondaryOK: true, Run: runTop},
 		{
 			Name: "profile", Help: "Sets the profiling of a database.", First: FirstValue, FirstKind: Int, SecondaryOK: true, Run: runProfile,
 			Fields: []Field{{Name: "slowms", Kind: Int}, {Name: "sampleRate", Kind: Int}, {Name: "filter", Kind: Any}},
 		},
 	}
+}
+
+// runFeatures tells how JavaScript reads strings, and the machine part of this process's ObjectIds.
+func runFeatures(_ context.Context, c *Call) error {
+	c.Append("js", bsonval.Document(bsonval.NewBuilder().Bool("utf8", true).Build()))
+	id := c.Database().NewObjectID().Bytes()
+	c.Append("oidMachine", bsonval.Int32(int32(id[4])<<16|int32(id[5])<<8|int32(id[6])))
+	return nil
 }
 
 // serverInfo names the server in explain replies.

@@ -18,7 +18,7 @@ func readCommands() []*Command {
 	return []*Command{
 		{
 			Name: "find", Help: "Finds the documents of a collection or view that match a filter.", First: FirstCollectionOrUUID,
-			Fields: findFields, APIv1: true, SecondaryOK: true, ReadConcern: true, Run: runFind,
+			Fields: findFields, APIv1: true, SecondaryOK: true, ReadConcern: true, Transient: true, Run: runFind,
 		},
 		{
 			Name: "count", Help: "Counts the documents that match a query.", First: FirstCollectionOrUUID,
@@ -55,6 +55,9 @@ func runFind(ctx context.Context, c *Call) error {
 		if done, err := c.lookUp(ctx); done || err != nil {
 			return err
 		}
+	}
+	if err := c.keep(); err != nil {
+		return err
 	}
 	q, err := c.findQuery()
 	if err != nil {

@@ -7,12 +7,41 @@ import (
 	"github.com/archelon-db/archelon/internal/mongoerr"
 )
 
-// parse reads the command document in one pass.
+// parse reads and checks the command document.
 func (c *Call) parse() error {
 	body := c.Req.Body
 	if !c.Cmd.Transient {
 		body = body.Clone()
 	}
+	if err := c.read(body); err != nil {
+		return err
+	}
+	if err := c.sequences(); err != nil {
+		return err
+	}
+	if err := c.applyGeneric(); err != nil {
+		return err
+	}
+	for i := range c.Cmd.Fields {
+		if f := &c.Cmd.Fields[i]; f.Required && !c.Has(f.Name) {
+			if _, ok := c.Req.Sequence(f.Name); !ok || !f.Sequence {
+				return errMissingField(c.Cmd.Name, f.Name)
+			}
+		}
+	}
+	return c.parseFirst()
+}
+
+// keep copies the arguments of a Transient command that turns out to need them longer.
+func (c *Call) keep() error {
+	c.args, c.generic = c.args[:0], generic{}
+	err := c.read(c.Req.Body.Clone())
+	c.Comment = c.generic.comment
+	return err
+}
+
+// read takes the arguments from the command document, in one pass.
+func (c *Call) read(body bsonval.Doc) error {
 	it := body.Iter()
 	if !it.Next() {
 		return mongoerr.New(mongoerr.CommandNotFound, "no such command: ''")
@@ -31,20 +60,7 @@ func (c *Call) parse() error {
 			return err
 		}
 	}
-	if err := c.sequences(); err != nil {
-		return err
-	}
-	if err := c.applyGeneric(); err != nil {
-		return err
-	}
-	for i := range c.Cmd.Fields {
-		if f := &c.Cmd.Fields[i]; f.Required && !c.Has(f.Name) {
-			if _, ok := c.Req.Sequence(f.Name); !ok || !f.Sequence {
-				return errMissingField(c.Cmd.Name, f.Name)
-			}
-		}
-	}
-	return c.parseFirst()
+	return it.Err()
 }
 
 // argument takes an argument that is not a generic one.

@@ -10,7 +10,8 @@ import (
 func Table() []*Command {
 	families := [][]*Command{
 		readCommands(), writeCommands(), cursorCommands(), sessionCommands(), handshakeCommands(), diagnosticCommands(),
-		parameterCommands(), replicationCommands(), rwDefaultCommands(), administrationCommands(), ddlCommands(), missingCommands(),
+		parameterCommands(), replicationCommands(), rwDefaultCommands(), querySettingsCommands(),
+		clusterParameterCommands(), administrationCommands(), ddlCommands(), missingCommands(), {mapReduceCommand()},
 	}
 	var rows []*Command
 	for _, f := range families {

@@ -39,11 +39,16 @@ func (d *DB) newAggregation(ctx context.Context, op *Op, ns Namespace, q *Aggreg
 	stages := q.Pipeline
 	coll := d.catalog.Collection(ns.DB, ns.Coll)
 	var err error
-	if a.c, err = op.compilation(coll, q.Collation, q.Let); err != nil {
+	if a.c, err = op.compilation(coll, q.Collation, nil); err != nil {
 		return nil, err
 	}
+	a.c.compiler.NoClock = true // as in MongoDB, where let is evaluated before the clock is read
+	if err := a.c.declare(q.Let); err != nil {
+		return nil, err
+	}
+	a.c.compiler.NoClock = false
 	if coll != nil && coll.IsView() {
-		if q.Collation != nil && !q.Collation.Equal(coll.Collation) {
+		if q.Collation != nil && !a.c.collation.Equal(coll.Collation) {
 			return nil, mongoerr.New(mongoerr.OptionNotSupportedOnView,
 				"Cannot override a view's default collation: %s", ns)
 		}
@@ -56,6 +61,9 @@ func (d *DB) newAggregation(ctx context.Context, op *Op, ns Namespace, q *Aggreg
 	a.ns = ns
 	a.pipe, err = pipeline.Parse(stages, pipeline.Options{Compiler: a.c.compiler, NS: ns})
 	if err != nil {
+		return nil, err
+	}
+	if err := d.checkViewCollations(a); err != nil {
 		return nil, err
 	}
 	a.pipe.Optimize()

@@ -7,6 +7,7 @@ import (
 	"github.com/archelon-db/archelon/internal/expr"
 	"github.com/archelon-db/archelon/internal/match"
 	"github.com/archelon-db/archelon/internal/mongoerr"
+	"github.com/archelon-db/archelon/internal/text"
 )
 
 // compilation is what the parts of one statement are compiled with: its
@@ -15,6 +16,7 @@ type compilation struct {
 	env       *expr.Env
 	compiler  *expr.Compiler
 	collation *collation.Spec
+	text      *text.Spec // of the collection's text index; nil for none
 	vars      []bsonval.Value // of let, by slot
 
 	// What env and compiler point to.
@@ -26,7 +28,7 @@ type compilation struct {
 // given with the statement wins over the collection's; {locale: "simple"} means
 // by bytes.
 func (op *Op) compilation(coll *catalog.Collection, given *collation.Spec, let bsonval.Doc) (*compilation, error) {
-	c := &compilation{collation: given, ownEnv: *op.Env}
+	c := &compilation{collation: given, ownEnv: *op.Env, text: coll.TextSpec()}
 	if given == nil && coll != nil {
 		c.collation = coll.Collation
 	}
@@ -94,7 +96,7 @@ func (c *compilation) filter(d bsonval.Doc, ban match.Features) (*match.Matcher,
 	if d == nil {
 		d = bsonval.EmptyDoc
 	}
-	return match.Compile(d, match.Options{Compiler: c.compiler, Ban: ban})
+	return match.Compile(d, match.Options{Compiler: c.compiler, Ban: ban, TextIndex: c.text})
 }
 
 // idOf returns the value of a filter that asks for one _id and nothing else, by

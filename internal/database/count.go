@@ -44,13 +44,12 @@ func (d *DB) Count(ctx context.Context, op *Op, ns Namespace, q *FindQuery) (n i
 		return 0, err
 	}
 	ec := c.context()
-	p, _, err := d.choose(ctx, &view, coll, &plan.Query{
+	scan, _, err := d.openScan(ctx, &view, coll, &plan.Query{
 		Filter: m, Collation: c.collation, Hint: q.Hint, Need: []string{},
 	}, ec)
 	if err != nil {
 		return 0, clientError(ctx, err)
 	}
-	scan := exec.Open(&view, coll, p, ec)
 	defer scan.Close()
 	for q.Limit == 0 || n < q.Skip+q.Limit {
 		_, err := scan.Next(ctx)
@@ -109,7 +108,7 @@ func (d *DB) countView(ctx context.Context, op *Op, ns Namespace, q *FindQuery) 
 // Distinct lists the different values at a path among the documents that match, arrays
 // by their elements, in their order. Of values that are equal it lists the first one found.
 func (d *DB) Distinct(ctx context.Context, op *Op, ns Namespace, key string, q *FindQuery) (bsonval.Doc, error) {
-	only := &FindQuery{Filter: q.Filter, Let: q.Let, Hint: q.Hint, Collation: q.Collation, Comment: q.Comment}
+	only := &FindQuery{Filter: q.Filter, Let: q.Let, Hint: q.Hint, Collation: q.Collation, Comment: q.Comment, distinct: key}
 	cur, err := d.Find(ctx, op, ns, only)
 	if err != nil {
 		return nil, err

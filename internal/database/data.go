@@ -10,6 +10,7 @@ import (
 	"github.com/archelon-db/archelon/internal/catalog"
 	"github.com/archelon-db/archelon/internal/exec"
 	"github.com/archelon-db/archelon/internal/expr"
+	"github.com/archelon-db/archelon/internal/indexkey"
 	"github.com/archelon-db/archelon/internal/match"
 	"github.com/archelon-db/archelon/internal/mongoerr"
 	"github.com/archelon-db/archelon/internal/pipeline"
@@ -27,8 +28,7 @@ type data struct {
 	hint   *plan.Hint // for the collection hinted
 	hinted Namespace
 
-	// main is the first scan opened, for explain.
-	main *collSource
+	explain bool // the pipeline is explained
 }
 
 var _ pipeline.Data = (*data)(nil)
@@ -64,14 +64,12 @@ func (t *data) Open(ctx context.Context, ns Namespace, q pipeline.Query) (pipeli
 	if t.hint != nil && ns == t.hinted {
 		pq.Hint = t.hint
 	}
-	p, trials, err := t.db.choose(ctx, &t.cur.view, coll, pq, ec)
-	if err != nil {
-		return nil, err
+	open := t.db.openScan
+	if t.explain {
+		open = t.db.openTried
 	}
-	src.trials = trials
-	src.scan = exec.Open(&t.cur.view, coll, p, ec)
-	if t.main == nil {
-		t.main = src
+	if src.scan, src.trials, err = open(ctx, &t.cur.view, coll, pq, ec); err != nil {
+		return nil, err
 	}
 	return src, nil
 }
@@ -152,12 +150,22 @@ func (s *collSource) Next(ctx context.Context) (bsonval.Doc, error) {
 }
 
 func (s *collSource) ordered(ctx context.Context) (bsonval.Doc, error) {
-	if s.order == nil || s.scan != nil && s.scan.Plan.Sorted {
-		return s.found(ctx)
+	if s.sorted == nil {
+		d, err := s.found(ctx)
+		// Only now it is certain which plan runs.
+		if s.order == nil || s.scan != nil && s.scan.Plan.Sorted {
+			return d, err
+		}
+		if err := s.sort(ctx, d, err); err != nil {
+			return nil, err
+		}
 	}
-	if s.sorted != nil {
-		return s.sorted.Next(ctx)
-	}
+	return s.sorted.Next(ctx)
+}
+
+// sort sorts all that is found, of which the first document has been found
+// already.
+func (s *collSource) sort(ctx context.Context, d bsonval.Doc, err error) error {
 	limit := int64(0)
 	if s.left >= 0 {
 		limit = s.skip + s.left
@@ -165,23 +173,15 @@ func (s *collSource) ordered(ctx context.Context) (bsonval.Doc, error) {
 	s.sorter = pipeline.NewSorter(s.order, limit, &pipeline.Env{
 		Expr: s.data.c.env, AllowDiskUse: true, TempFile: s.data.db.tempFile,
 	})
-	for {
-		d, err := s.found(ctx)
-		if err == io.EOF {
-			break
-		}
-		if err == nil {
-			err = s.sorter.Add(d, nil)
-		}
-		if err != nil {
-			return nil, err
+	for ; err == nil; d, err = s.found(ctx) {
+		if err := s.sorter.Add(d, nil); err != nil {
+			return err
 		}
 	}
-	var err error
-	if s.sorted, err = s.sorter.Sorted(); err != nil {
-		return nil, err
+	if err == io.EOF {
+		s.sorted, err = s.sorter.Sorted()
 	}
-	return s.sorted.Next(ctx)
+	return err
 }
 
 // found is the next matching document in any order.
@@ -224,7 +224,7 @@ func (t *data) HasIndex(_ context.Context, ns Namespace, field string) bool {
 		return false
 	}
 	return slices.ContainsFunc(coll.Indexes, func(x *catalog.Index) bool {
-		return x.Fields[0].Path == field && x.Ready && !x.Hidden && !x.Sparse && x.Partial == nil &&
+		return x.Kind == indexkey.KindBTree && x.Fields[0].Path == field && x.Ready && !x.Hidden && !x.Sparse && x.Partial == nil &&
 			x.Collation.Equal(t.c.collation)
 	})
 }
@@ -276,9 +276,18 @@ func (t *data) GeoIndexes(_ context.Context, ns Namespace) ([]pipeline.GeoIndex,
 // outCounter makes the names of $out's temporary collections different.
 var outCounter atomic.Int64
 
+var errNoMatch = mongoerr.New(mongoerr.MergeStageNoMatchingDocument,
+	"$merge could not find a matching document in the target collection for at least one document in the source collection")
+
 // Merge implements pipeline.Data.
 func (t *data) Merge(ctx context.Context, ns Namespace, m pipeline.MergeOp) error {
 	op := *t.op
+	if m.Insert == nil && t.db.catalog.Collection(ns.DB, ns.Coll) == nil {
+		if m.MustMatch {
+			return errNoMatch
+		}
+		return nil // and the collection is not created for nothing
+	}
 	return t.db.writeCreating(ctx, &op, ns, func(w *writer) error {
 		if m.MustInsert {
 			return w.insertOne(ctx, m.Insert)
@@ -292,9 +301,7 @@ func (t *data) Merge(ctx context.Context, ns Namespace, m pipeline.MergeOp) erro
 		case err != nil:
 			return err
 		case !ok && m.MustMatch:
-			return mongoerr.New(mongoerr.MergeStageNoMatchingDocument,
-				"$merge could not find a matching document in the target collection for at least one document in the "+
-					"source collection")
+			return errNoMatch
 		case !ok && m.Insert == nil, ok && m.Update == nil:
 			return nil
 		case !ok:

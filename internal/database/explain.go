@@ -259,7 +259,7 @@ func (d *DB) explainFind(ctx context.Context, op *Op, ns Namespace, q *FindQuery
 		}
 		e.took, e.stats = time.Since(start), f.scan.Stats
 	}
-	e.winning = f.tree(f.plan, e.filter, f.scan.Stats, f.scan, e.returned)
+	e.winning = f.tree(f.scan.Plan, e.filter, f.scan.Stats, f.scan, e.returned)
 	for i, t := range f.trials {
 		if i > 0 {
 			e.rejected = append(e.rejected, f.tree(t.Plan, e.filter, t.Stats, nil, t.Stats.Returned))

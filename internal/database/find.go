@@ -35,6 +35,12 @@ type FindQuery struct {
 	// Tailable and AwaitData ask for a cursor that waits for new documents of a
 	// capped collection.
 	Tailable, AwaitData bool
+
+	// distinct is the path whose different values are wanted of the documents.
+	distinct string
+
+	// explain is set for queries that are explained.
+	explain bool
 }
 
 // Find opens a cursor on the documents of a collection or view. One that does
@@ -70,7 +76,6 @@ type finder struct {
 	matcher *match.Matcher
 	sort    *sortkey.Pattern
 	proj    *projection.Projection
-	plan    *plan.Plan
 	trials  []exec.Trial
 	scan    *exec.Scan
 	sorter  *pipeline.Sorter
@@ -113,19 +118,19 @@ func (d *DB) newFinder(ctx context.Context, op *Op, coll *catalog.Collection, q 
 	if coll == nil {
 		return f, nil
 	}
-	f.plan, f.trials, err = d.choose(ctx, view, coll, f.query(), f.ec)
-	if err != nil {
-		return nil, err
+	open := d.openScan
+	if q.explain {
+		open = d.openTried
 	}
-	f.scan = exec.Open(view, coll, f.plan, f.ec)
-	return f, nil
+	f.scan, f.trials, err = open(ctx, view, coll, f.query(), f.ec)
+	return f, err
 }
 
 // query is what is asked of the planner.
 func (f *finder) query() *plan.Query {
 	q := &plan.Query{
 		Filter: f.matcher, Sort: f.sort, Collation: f.c.collation, Hint: f.q.Hint, Min: f.q.Min, Max: f.q.Max,
-		Need: f.need(),
+		Need: f.need(), Distinct: f.q.distinct,
 	}
 	if v := f.q.Sort.Lookup("$natural"); len(f.q.Sort) > 5 && v.IsNumber() && q.Hint == nil {
 		q.Hint = &plan.Hint{Natural: 1}
@@ -139,6 +144,9 @@ func (f *finder) query() *plan.Query {
 // need lists the fields that an index must hold to answer without the documents;
 // nil means whole documents.
 func (f *finder) need() []string {
+	if f.q.distinct != "" {
+		return []string{f.q.distinct}
+	}
 	if f.proj == nil || f.q.ReturnKey || f.q.ShowRecordID {
 		return nil
 	}
@@ -176,12 +184,13 @@ func (f *finder) Append(ctx context.Context, dst []byte) ([]byte, error) {
 
 // next returns the next document in order.
 func (f *finder) next(ctx context.Context) (bsonval.Doc, storage.RecordID, error) {
-	if f.sort == nil || f.plan.Sorted {
-		row, err := f.scan.Next(ctx)
-		return row.Doc, row.ID, err
-	}
 	if f.sorted == nil {
-		if err := f.fill(ctx); err != nil {
+		row, err := f.scan.Next(ctx)
+		// Only now it is certain which plan runs.
+		if f.sort == nil || f.scan.Plan.Sorted {
+			return row.Doc, row.ID, err
+		}
+		if err := f.fill(ctx, row, err); err != nil {
 			return nil, 0, err
 		}
 	}
@@ -192,8 +201,9 @@ func (f *finder) next(ctx context.Context) (bsonval.Doc, storage.RecordID, error
 	return d, storage.RecordID(f.sorted.Metadata().Lookup("id").Int64()), nil
 }
 
-// fill sorts everything the scan finds.
-func (f *finder) fill(ctx context.Context) error {
+// fill sorts everything the scan finds, of which the first row has been found
+// already.
+func (f *finder) fill(ctx context.Context, row exec.Row, err error) error {
 	limit := int64(0)
 	if f.left >= 0 {
 		limit = f.skip + f.left
@@ -202,14 +212,7 @@ func (f *finder) fill(ctx context.Context) error {
 		Expr: f.c.env, AllowDiskUse: f.q.AllowDiskUse, TempFile: f.db.tempFile,
 	})
 	var meta bsonval.Doc
-	for {
-		row, err := f.scan.Next(ctx)
-		if err == io.EOF {
-			break
-		}
-		if err != nil {
-			return err
-		}
+	for ; err == nil; row, err = f.scan.Next(ctx) {
 		if f.q.ShowRecordID {
 			meta = bsonval.NewBuilder().Int64("id", int64(row.ID)).Build()
 		}
@@ -217,8 +220,9 @@ func (f *finder) fill(ctx context.Context) error {
 			return err
 		}
 	}
-	var err error
-	f.sorted, err = f.sorter.Sorted()
+	if err == io.EOF {
+		f.sorted, err = f.sorter.Sorted()
+	}
 	return err
 }
 

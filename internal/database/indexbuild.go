@@ -128,7 +128,7 @@ func (b *indexBuild) batch(ctx context.Context, op *Op) (more bool, err error) {
 	if err = errors.Join(err, it.Close()); err != nil {
 		return false, err
 	}
-	if _, err := w.txn.Commit(context.WithoutCancel(ctx)); err != nil {
+	if err := w.commit(ctx); err != nil {
 		return false, err
 	}
 	b.last = max(b.last, last)
@@ -144,7 +144,7 @@ func (b *indexBuild) fill(ctx context.Context, w *writer, it storage.RecordItera
 			if err := w.keysOf(x, doc, &w.keys); err != nil {
 				return 0, 0, 0, err
 			}
-			if err := w.mark(ctx, x, w.keys.Multikey, len(w.keys.List)); err != nil {
+			if err := w.mark(ctx, x, w.keys.Multikey); err != nil {
 				return 0, 0, 0, err
 			}
 			for _, k := range w.keys.List {

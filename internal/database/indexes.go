@@ -137,6 +137,8 @@ func (a *indexAddition) add(coll *catalog.Collection) error {
 			return err
 		case twin != nil:
 			return mongoerr.New(mongoerr.IndexAlreadyExists, "Identical index already exists: %s", twin.Name)
+		case s.kind.name == textKind.name && hasTextIndex(coll, a.added):
+			return mongoerr.New(mongoerr.CannotCreateIndex, "only one text index per collection allowed")
 		case !s.kind.built:
 			return mongoerr.New(mongoerr.NotImplemented, "indexes of type '%s' are not implemented", s.kind.name)
 		}

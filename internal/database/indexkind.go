@@ -24,11 +24,11 @@ type indexKind struct {
 
 var (
 	btreeKind    = indexKind{name: "btree", built: true, collated: true}
-	hashedKind   = indexKind{name: "hashed", collated: false, checkMore: checkHashed}
-	textKind     = indexKind{name: "text", checkMore: checkText}
+	hashedKind   = indexKind{name: "hashed", built: true, checkMore: checkHashed}
+	textKind     = indexKind{name: "text", built: true, checkMore: checkText}
 	flatKind     = indexKind{name: "2d", checkMore: check2D}
 	sphereKind   = indexKind{name: "2dsphere", collated: true, checkMore: checkSphere}
-	wildcardKind = indexKind{name: "wildcard", collated: true, checkMore: checkWildcard}
+	wildcardKind = indexKind{name: "wildcard", built: true, collated: true, checkMore: checkWildcard}
 )
 
 // kindByName finds the kind that a string in a key pattern names.
@@ -187,65 +187,6 @@ func checkHashed(s *indexSpec) error {
 	if hashed > 1 {
 		return mongoerr.New(31303, "A maximum of one index field is allowed to be hashed but found %d for 'key' %s",
 			hashed, bsonval.FormatDoc(s.key))
-	}
-	return nil
-}
-
-// textLanguages are the languages of text indexes.
-var textLanguages = map[string]bool{
-	"none": true, "danish": true, "da": true, "dutch": true, "nl": true, "english": true, "en": true, "finnish": true,
-	"fi": true, "french": true, "fr": true, "german": true, "de": true, "hungarian": true, "hu": true, "italian": true,
-	"it": true, "norwegian": true, "nb": true, "portuguese": true, "pt": true, "romanian": true, "ro": true,
-	"russian": true, "ru": true, "spanish": true, "es": true, "swedish": true, "sv": true, "turkish": true, "tr": true,
-}
-
-// maxTextWeight is the largest weight of a field in a text index.
-const maxTextWeight = 1_000_000_000
-
-func checkText(s *indexSpec) error {
-	bad := func(format string, args ...any) error {
-		return mongoerr.New(mongoerr.CannotCreateIndex, format, args...)
-	}
-	if v := s.get("weights"); !v.IsMissing() {
-		if v.Type() != bsonval.TypeDocument {
-			return bad("weights must be an object")
-		}
-		it := v.Doc().Iter()
-		for it.Next() {
-			w := it.Value()
-			if !w.IsNumber() {
-				return bad("weight for text index needs numeric type")
-			}
-			if n := w.AsDouble(); n < 1 || n >= maxTextWeight {
-				return bad("text index weight must be in the exclusive interval (0,%d) but found: %s", maxTextWeight, bsonval.Format(w))
-			}
-		}
-	}
-	if v := s.get("default_language"); !v.IsMissing() && !textLanguages[strings.ToLower(v.Str())] {
-		return bad("default_language is not valid")
-	}
-	if v := s.get("language_override"); !v.IsMissing() && (v.Str() == "" || v.Str()[0] == '$') {
-		return bad("language_override is not valid")
-	}
-	if v := s.get("textIndexVersion"); !v.IsMissing() {
-		if n := v.TruncInt64(); n < 1 || n > 3 {
-			return bad("bad textIndexVersion: %d", n)
-		}
-	}
-	return s.checkAdjacentText()
-}
-
-// checkAdjacentText says whether the text fields follow each other.
-func (s *indexSpec) checkAdjacentText() error {
-	inside, after := false, false
-	it := s.key.Iter()
-	for it.Next() {
-		text := it.Value().Type() == bsonval.TypeString
-		if text && after {
-			return mongoerr.New(mongoerr.CannotCreateIndex, "'text' fields in index must all be adjacent")
-		}
-		after = after || inside && !text
-		inside = text
 	}
 	return nil
 }

@@ -310,7 +310,7 @@ func (s *indexSpec) normal(order *collation.Spec) (bsonval.Doc, error) {
 		return nil, mongoerr.New(mongoerr.CannotCreateIndex, "Index type '%s' does not support collation: %s",
 			s.kind.name, bsonval.FormatDoc(given.Doc()))
 	}
-	b := bsonval.NewBuilder().Int32("v", indexVersion).Doc("key", s.key).Value("name", name)
+	b := bsonval.NewBuilder().Int32("v", indexVersion).Doc("key", s.storedKey()).Value("name", name)
 	it := s.given.Iter()
 	for it.Next() {
 		switch field, v := it.KeyStr(), it.Value(); field {
@@ -320,11 +320,19 @@ func (s *indexSpec) normal(order *collation.Spec) (bsonval.Doc, error) {
 			if v.Truthy() {
 				b.Bool(string(it.Key()), true)
 			}
+		case "weights", "default_language", "language_override", "textIndexVersion":
+			// Written below, with their defaults; in other indexes they mean nothing.
+			if s.kind.name != textKind.name {
+				b.Value(string(it.Key()), v)
+			}
 		case "expireAfterSeconds":
 			b.Int32("expireAfterSeconds", int32(v.TruncInt64()))
 		default:
 			b.Value(string(it.Key()), v)
 		}
+	}
+	if s.kind.name == textKind.name {
+		s.appendText(b)
 	}
 	if given != nil {
 		b.Doc("collation", given.Doc())

@@ -95,10 +95,10 @@ func (w *writer) insertOne(ctx context.Context, doc bsonval.Doc) error {
 		return err
 	}
 	save := w.txn.Savepoint()
-	count, bytes := w.count, w.bytes
+	count, bytes, marks := w.count, w.bytes, len(w.marks)
 	err = w.insert(ctx, doc)
 	if err != nil && !errors.Is(err, storage.ErrWriteConflict) {
-		w.count, w.bytes = count, bytes
+		w.count, w.bytes, w.marks = count, bytes, w.marks[:marks]
 		if undo := w.txn.RollbackTo(save); undo != nil {
 			return undo
 		}

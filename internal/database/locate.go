@@ -42,15 +42,15 @@ func (w *writer) selection(c *compilation, filter, sort bsonval.Doc, hint *plan.
 	if filter == nil {
 		s.filter = bsonval.EmptyDoc
 	}
+	if id, ok := idOf(s.filter, c.collation); ok && hint == nil {
+		s.id = id // there is nothing to sort, and MongoDB does not look whether it could be
+		return s, nil
+	}
 	var err error
 	if len(sort) > 5 {
 		if s.sort, err = sortkey.Compile(sort); err != nil {
 			return nil, err
 		}
-	}
-	if id, ok := idOf(s.filter, c.collation); ok && hint == nil {
-		s.id = id
-		return s, nil
 	}
 	s.matcher, err = c.filter(s.filter, match.FeatureNear|match.FeatureText)
 	return s, err
@@ -112,11 +112,8 @@ func firstRow(ctx context.Context, scan *exec.Scan, s *selection, c bsonval.Coll
 
 func (w *writer) open(ctx context.Context, view *exec.View, s *selection, ec *expr.Context) (*exec.Scan, error) {
 	q := &plan.Query{Filter: s.matcher, Sort: s.sort, Collation: s.c.collation, Hint: s.hint}
-	p, _, err := w.db.choose(ctx, view, w.coll, q, ec)
-	if err != nil {
-		return nil, err
-	}
-	return exec.Open(view, w.coll, p, ec), nil
+	scan, _, err := w.db.openScan(ctx, view, w.coll, q, ec)
+	return scan, err
 }
 
 // byID finds the record with an _id.
@@ -173,11 +170,10 @@ func (d *DB) all(ctx context.Context, op *Op, ns Namespace, c *compilation, m *m
 	view.Attach(txn)
 	defer view.Detach()
 	ec := c.context()
-	p, _, err := d.choose(ctx, &view, coll, &plan.Query{Filter: m, Collation: c.collation, Hint: hint}, ec)
+	scan, _, err := d.openScan(ctx, &view, coll, &plan.Query{Filter: m, Collation: c.collation, Hint: hint}, ec)
 	if err != nil {
 		return nil, err
 	}
-	scan := exec.Open(&view, coll, p, ec)
 	defer scan.Close()
 	var ids []storage.RecordID
 	for {

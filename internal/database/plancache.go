@@ -55,6 +55,12 @@ func (c *planCache) put(k planKey, p cachedPlan) {
 	c.entries[k] = p
 }
 
+func (c *planCache) remove(k planKey) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.entries, k)
+}
+
 // forget drops the plans of a collection, or all if it is nil.
 func (c *planCache) forget(coll *catalog.Collection) {
 	c.mu.Lock()
@@ -73,11 +79,19 @@ func (d *DB) PlanCacheClear(ns Namespace) {
 	}
 }
 
-// choose plans a query: the only candidate, the one remembered for its shape, or
-// the winner of a trial, in which case the trials are returned, too. The view
-// must have a transaction.
-func (d *DB) choose(ctx context.Context, view *exec.View, coll *catalog.Collection, q *plan.Query, ec *expr.Context,
-) (*plan.Plan, []exec.Trial, error) {
+// A remembered plan that takes this many times the steps of its trial is tried
+// again (MongoDB's number), unless that is few steps still.
+const (
+	replanRatio    = 10
+	replanMinWorks = 1000
+)
+
+// openScan plans a query and opens a scan with the only candidate, the one
+// remembered for its shape, or the winner of a trial, in which case the trials are
+// returned, too. The view must have a transaction. The scan may change its plan
+// before it returns its first record.
+func (d *DB) openScan(ctx context.Context, view *exec.View, coll *catalog.Collection, q *plan.Query, ec *expr.Context,
+) (*exec.Scan, []exec.Trial, error) {
 	// Multikey marks are read while planning and must be of this moment or newer.
 	view.Txn().Snapshot()
 	plans, err := plan.Candidates(coll, q)
@@ -86,24 +100,69 @@ func (d *DB) choose(ctx context.Context, view *exec.View, coll *catalog.Collecti
 	}
 	if len(plans) == 1 {
 		d.used(plans[0])
-		return plans[0], nil, nil
+		return exec.Open(view, coll, plans[0], ec), nil, nil
 	}
 	key := planKey{coll, shapeOf(q)}
-	if cached, ok := d.plans.get(key); ok {
-		for _, p := range plans {
-			if p.Identity() == cached.identity {
-				d.used(p)
-				return p, nil, nil
-			}
+	try := func(ctx context.Context) ([]exec.Trial, error) {
+		trials, err := exec.Choose(ctx, view, coll, plans, q.Sort != nil, ec)
+		if err != nil {
+			return nil, err
 		}
+		d.plans.put(key, cachedPlan{trials[0].Plan.Identity(), trials[0].Stats.Works})
+		d.used(trials[0].Plan)
+		return trials, nil
+	}
+	if p, works := d.remembered(key, plans); p != nil {
+		d.used(p)
+		scan := exec.Open(view, coll, p, ec)
+		scan.Watch(max(works*replanRatio, replanMinWorks), func(ctx context.Context) (*plan.Plan, error) {
+			trials, err := try(ctx)
+			if err != nil {
+				return nil, err
+			}
+			return trials[0].Plan, nil
+		}, func() { d.plans.remove(key) })
+		return scan, nil, nil
+	}
+	trials, err := try(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	return exec.Open(view, coll, trials[0].Plan, ec), trials, nil
+}
+
+// openTried is openScan for explain, which neither uses nor changes what is
+// remembered.
+func (d *DB) openTried(ctx context.Context, view *exec.View, coll *catalog.Collection, q *plan.Query, ec *expr.Context,
+) (*exec.Scan, []exec.Trial, error) {
+	view.Txn().Snapshot()
+	plans, err := plan.Candidates(coll, q)
+	if err != nil {
+		return nil, nil, err
+	}
+	if len(plans) == 1 {
+		return exec.Open(view, coll, plans[0], ec), nil, nil
 	}
 	trials, err := exec.Choose(ctx, view, coll, plans, q.Sort != nil, ec)
 	if err != nil {
 		return nil, nil, err
 	}
-	d.plans.put(key, cachedPlan{trials[0].Plan.Identity(), trials[0].Stats.Works})
-	d.used(trials[0].Plan)
-	return trials[0].Plan, trials, nil
+	return exec.Open(view, coll, trials[0].Plan, ec), trials, nil
+}
+
+// remembered is the plan that won the last trial of a query shape, and the steps
+// that it took; nil if it is not known or not among the candidates.
+func (d *DB) remembered(key planKey, plans []*plan.Plan) (*plan.Plan, int64) {
+	cached, ok := d.plans.get(key)
+	if !ok {
+		return nil, 0
+	}
+	for _, p := range plans {
+		if p.Identity() == cached.identity {
+			return p, cached.works
+		}
+	}
+	return nil, 0
 }
 
 // used counts a plan's indexes as used.
@@ -111,6 +170,9 @@ func (d *DB) used(p *plan.Plan) {
 	switch {
 	case p.Index != nil:
 		p.Index.Uses.Add(1)
+	case p.MergeFrom > 0:
+		p.Union[0].Index.Uses.Add(1)
+		return
 	case p.Union == nil && !p.Nothing:
 		d.Metrics.CollectionScans.Add(1)
 	}
@@ -136,6 +198,9 @@ func shapeOf(q *plan.Query) string {
 	}
 	if q.Need != nil {
 		b.WriteString("|n:" + strings.Join(q.Need, ","))
+	}
+	if q.Distinct != "" {
+		b.WriteString("|d:" + q.Distinct)
 	}
 	return b.String()
 }

@@ -11,12 +11,15 @@ import (
 )
 
 // prepare makes a document ready to be stored: `_id` first and present, empty
-// timestamps at the top level filled in, names and size checked. It returns the
+// timestamps at the top level filled in, names, size and depth checked. It returns the
 // document itself if nothing has to change.
 func (d *DB) prepare(op *Op, doc bsonval.Doc) (bsonval.Doc, error) {
 	if len(doc) > bsonval.MaxDocumentBytes {
 		return nil, mongoerr.New(mongoerr.BSONObjectTooLarge,
 			"object to insert too large. size in bytes: %d, max size: %d", len(doc), bsonval.MaxDocumentBytes)
+	}
+	if bsonval.DeeperThan(doc, update.MaxStoredDepth) {
+		return nil, mongoerr.New(mongoerr.Overflow, "cannot insert document because it exceeds %d levels of nesting", update.MaxStoredDepth)
 	}
 	ids, first, stamps := 0, false, false
 	var id bsonval.Value

@@ -326,7 +326,7 @@ func (v *validator) lookCloser(ctx context.Context, coll *catalog.Collection) er
 	if !v.o.Repair {
 		return nil
 	}
-	_, err := v.w.txn.Commit(context.WithoutCancel(ctx))
+	err := v.w.commit(ctx)
 	v.out.Repaired = err == nil
 	return err
 }

@@ -47,6 +47,19 @@ func errViewSize() error {
 		"View pipeline exceeds maximum size; maximum size is %d", maxViewPipelineBytes)
 }
 
+// checkViewCollations refuses a pipeline that reads views of another collation
+// than its own.
+func (d *DB) checkViewCollations(a *aggregation) error {
+	for _, ns := range a.pipe.Namespaces() {
+		coll := d.catalog.Collection(ns.DB, ns.Coll)
+		if coll != nil && coll.IsView() && !coll.Collation.Equal(a.c.collation) {
+			return mongoerr.New(mongoerr.OptionNotSupportedOnView,
+				"Cannot override a view's default collation: %s", ns)
+		}
+	}
+	return nil
+}
+
 // checkView checks the definition of a view that is about to be stored: its
 // pipeline, its collation, and that views stay a forest of bounded height.
 func (d *DB) checkView(snap *catalog.Snapshot, view *catalog.Collection) error {

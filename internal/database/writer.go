@@ -30,10 +30,17 @@ type writer struct {
 
 	keys, oldKeys indexkey.Keys
 	partial       *expr.Context // evaluates partial filters and validators
+	marks         []multikeyMark
 
 	// Change of the collection's number and size of documents by this
 	// transaction.
 	count, bytes int64
+}
+
+// multikeyMark is a mark that a transaction made.
+type multikeyMark struct {
+	index *catalog.Index
+	mask  uint32
 }
 
 // conflictWait is how long a write waits for another that has claimed the same
@@ -88,8 +95,7 @@ func (d *DB) writeOnce(ctx context.Context, ns Namespace, w *writer, fn func(*wr
 			return err
 		}
 	}
-	// Once begun, a commit is not torn by a client that goes away.
-	if _, err := w.txn.Commit(context.WithoutCancel(ctx)); err != nil {
+	if err := w.commit(ctx); err != nil {
 		return err
 	}
 	coll.Guard.Count.Add(w.count)
@@ -125,12 +131,15 @@ func (w *writer) insert(ctx context.Context, doc bsonval.Doc) error {
 		if err := w.keysOf(x, doc, &w.keys); err != nil {
 			return err
 		}
-		if err := w.mark(ctx, x, w.keys.Multikey, len(w.keys.List)); err != nil {
+		if err := w.mark(ctx, x, w.keys.Multikey); err != nil {
 			return err
 		}
 		for _, k := range w.keys.List {
 			if err := w.put(ctx, x, k, id, doc); err != nil {
 				return err
+			}
+			if x == w.coll.IDIndex() {
+				w.db.hints.of(w.coll.Table, k.Bytes).remember(id)
 			}
 		}
 	}
@@ -154,7 +163,7 @@ func (w *writer) replace(ctx context.Context, id storage.RecordID, old, doc bson
 		if err := w.keysOf(x, doc, &w.keys); err != nil {
 			return err
 		}
-		if err := w.mark(ctx, x, w.keys.Multikey, len(w.keys.List)); err != nil {
+		if err := w.mark(ctx, x, w.keys.Multikey); err != nil {
 			return err
 		}
 		err := indexkey.Diff(&w.oldKeys, &w.keys,
@@ -170,7 +179,7 @@ func (w *writer) replace(ctx context.Context, id storage.RecordID, old, doc bson
 
 // affected says whether an update may change a document's keys in an index.
 func affected(x *catalog.Index, touched func(path string) bool) bool {
-	if touched == nil || x.Partial != nil {
+	if touched == nil || x.Partial != nil || x.Kind == indexkey.KindText || x.Kind == indexkey.KindWildcard {
 		return true
 	}
 	for _, f := range x.Fields {
@@ -222,11 +231,27 @@ func (w *writer) matches(m *match.Matcher, doc bsonval.Doc) (bool, error) {
 }
 
 // mark notes that an index has arrays under some of its fields.
-func (w *writer) mark(ctx context.Context, x *catalog.Index, mask uint32, keys int) error {
+func (w *writer) mark(ctx context.Context, x *catalog.Index, mask uint32) error {
 	if mask == 0 {
 		return nil
 	}
-	return catalog.MarkMultikey(ctx, w.txn, x, mask)
+	written, err := catalog.MarkMultikey(ctx, w.txn, x, mask)
+	if written {
+		w.marks = append(w.marks, multikeyMark{x, mask})
+	}
+	return err
+}
+
+// commit ends the transaction and tells the catalog which multikey marks it
+// made. Once begun, a commit is not torn by a client that goes away.
+func (w *writer) commit(ctx context.Context) error {
+	if _, err := w.txn.Commit(context.WithoutCancel(ctx)); err != nil {
+		return err
+	}
+	for _, m := range w.marks {
+		catalog.StoredMultikey(m.index, m.mask)
+	}
+	return nil
 }
 
 func (w *writer) put(ctx context.Context, x *catalog.Index, k indexkey.Key, id storage.RecordID, doc bsonval.Doc) error {

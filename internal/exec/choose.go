@@ -13,6 +13,7 @@ import (
 const (
 	trialWorks   = 10000 // steps all candidates together may take
 	trialResults = 101   // results that end the trial: a first batch
+	trialTurn    = 8     // steps of one candidate before it is the next one's turn
 )
 
 // Trial is what a candidate did in a trial run.
@@ -36,37 +37,51 @@ func Choose(ctx context.Context, v *View, coll *catalog.Collection, plans []*pla
 		scans[i] = Open(v, coll, p, c)
 		defer scans[i].Close()
 	}
-	per := trialWorks / len(plans)
-	for more := true; more; {
-		more = false
+	most := int64(trialWorks / len(plans))
+	for over, limit := false, int64(trialTurn); !over && limit <= most; limit += trialTurn {
 		for i, s := range scans {
-			if trials[i].EOF || s.Stats.Works >= int64(per) {
-				continue
+			results := int64(trialResults)
+			if needSort && !plans[i].Sorted {
+				results = 0 // only the end counts
 			}
-			_, err := s.Next(ctx)
-			if err != nil && err != io.EOF {
+			ended, err := s.turn(ctx, limit, results)
+			if err != nil {
 				return nil, err
 			}
-			trials[i].EOF = err == io.EOF
-			if trials[i].EOF || s.Stats.Returned >= trialResults && !(needSort && !plans[i].Sorted) {
-				more = false
-				break
-			}
-			more = true
+			trials[i].EOF = s.done
+			over = over || ended
 		}
 	}
+	best := 0
 	for i, s := range scans {
 		trials[i].Stats = s.Stats
 		trials[i].score(needSort)
-	}
-	best := 0
-	for i := range trials {
 		if trials[i].Score > trials[best].Score {
 			best = i
 		}
 	}
 	trials[0], trials[best] = trials[best], trials[0]
 	return trials, nil
+}
+
+// turn runs a scan until it has taken a number of steps. It reports whether the
+// scan came to its end or, if results is not 0, to a number of results.
+func (s *Scan) turn(ctx context.Context, limit, results int64) (ended bool, err error) {
+	s.limit = limit
+	for s.Stats.Works < limit {
+		_, err := s.Next(ctx)
+		switch {
+		case err == io.EOF:
+			return true, nil
+		case err == errLimit:
+			return false, nil
+		case err != nil:
+			return false, err
+		case s.Stats.Returned == results:
+			return true, nil
+		}
+	}
+	return false, nil
 }
 
 // score is productivity, results for each step, with small bonuses for what is

@@ -16,6 +16,9 @@ type Compiler struct {
 	// nothing.
 	Deps *Deps
 
+	// NoClock says that $$NOW and $$CLUSTER_TIME are not available.
+	NoClock bool
+
 	scope *binding
 	slots int // number of slots any scope has used
 	next  int // first slot free in the present scope

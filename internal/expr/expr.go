@@ -18,7 +18,9 @@ type Env struct {
 	// Collator orders strings; nil means by bytes.
 	Collator bsonval.Collator
 
-	// NowMS is $$NOW, milliseconds since 1970.
+	// NowMS is $$NOW, milliseconds since 1970. A compiler whose environment has
+	// none compiles for many commands: it leaves $$NOW and $$CLUSTER_TIME to the
+	// environment of the evaluation.
 	NowMS int64
 
 	// ClusterTime is $$CLUSTER_TIME's bits; 0 where there is none.

@@ -92,10 +92,10 @@ func (c *Compiler) variable(name string, names []string) (Expr, error) {
 	if slot, ok := c.lookup(name); ok {
 		return &varPath{slot: slot, names: names}, nil
 	}
-	if v, ok, err := c.systemVariable(name); ok || err != nil {
-		if err != nil {
-			return nil, err
-		}
+	if name == "NOW" || name == "CLUSTER_TIME" {
+		return c.clockVariable(name, names)
+	}
+	if v, ok := c.systemVariable(name); ok {
 		return constant{walk(v, names)}, nil
 	}
 	if err := checkVariableChars(name); err != nil {
@@ -110,24 +110,56 @@ func (c *Compiler) variable(name string, names []string) (Expr, error) {
 	return nil, mongoerr.New(17276, "Use of undefined variable: %s", name)
 }
 
-func (c *Compiler) systemVariable(name string) (bsonval.Value, bool, error) {
+func (c *Compiler) systemVariable(name string) (bsonval.Value, bool) {
 	switch name {
-	case "NOW":
-		return bsonval.Date(c.Env.NowMS), true, nil
-	case "CLUSTER_TIME":
-		if c.Env.ClusterTime == 0 {
-			return bsonval.Missing, false, mongoerr.New(51144, "Builtin variable '$$CLUSTER_TIME' is not available")
-		}
-		return bsonval.TimestampBits(c.Env.ClusterTime), true, nil
 	case "USER_ROLES":
 		if c.Env.UserRoles.IsMissing() {
-			return bsonval.Array(bsonval.EmptyDoc), true, nil
+			return bsonval.Array(bsonval.EmptyDoc), true
 		}
-		return c.Env.UserRoles, true, nil
+		return c.Env.UserRoles, true
 	case "SEARCH_META":
-		return bsonval.Missing, true, nil
+		return bsonval.Missing, true
 	}
-	return bsonval.Missing, false, nil
+	return bsonval.Missing, false
+}
+
+// clockVariable compiles $$NOW and $$CLUSTER_TIME: constants within a command, looked up at each evaluation in what is
+// compiled for many.
+func (c *Compiler) clockVariable(name string, names []string) (Expr, error) {
+	switch {
+	case c.NoClock:
+		return nil, errNoVariable(name)
+	case c.Env.NowMS == 0:
+		return &clockPath{name, names}, nil
+	}
+	v, err := c.Env.clock(name)
+	return constant{walk(v, names)}, err
+}
+
+func errNoVariable(name string) error {
+	return mongoerr.New(51144, "Builtin variable '$$%s' is not available", name)
+}
+
+// clock is the value of $$NOW or $$CLUSTER_TIME.
+func (e *Env) clock(name string) (bsonval.Value, error) {
+	switch {
+	case name == "NOW":
+		return bsonval.Date(e.NowMS), nil
+	case e.ClusterTime == 0:
+		return bsonval.Missing, errNoVariable(name)
+	}
+	return bsonval.TimestampBits(e.ClusterTime), nil
+}
+
+// clockPath is $$NOW or $$CLUSTER_TIME of the command that evaluates it.
+type clockPath struct {
+	name  string
+	names []string
+}
+
+func (e *clockPath) Eval(c *Context) (bsonval.Value, error) {
+	v, err := c.Env.clock(e.name)
+	return walk(v, e.names), err
 }
 
 func (c *Compiler) rootPath(names []string) Expr {

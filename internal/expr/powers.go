@@ -23,6 +23,14 @@ func evalExp(_ *Context, args []bsonval.Value) (bsonval.Value, error) {
 	return realFunction(args[0], exponential, decimalExp), nil
 }
 
+// logarithm is realFunction for logarithms: not a number is one as a double whatever its type was, as in MongoDB.
+func logarithm(v bsonval.Value, f func(float64) float64, d func(bsonval.Decimal) bsonval.Decimal) bsonval.Value {
+	if v.IsNaN() {
+		return bsonval.Double(math.NaN())
+	}
+	return realFunction(v, f, d)
+}
+
 // isNegative tells numbers below zero.
 func isNegative(v bsonval.Value) bool {
 	return !v.IsNaN() && bsonval.CompareNumbers(v, bsonval.Int32(0)) < 0
@@ -52,7 +60,7 @@ func evalLn(_ *Context, args []bsonval.Value) (bsonval.Value, error) {
 		return bsonval.Missing, mongoerr.New(28766, "$ln's argument must be a positive number, but is %s",
 			bsonval.Format(args[0]))
 	}
-	return realFunction(args[0], naturalLog, decimalLn), nil
+	return logarithm(args[0], naturalLog, decimalLn), nil
 }
 
 func evalLog10(_ *Context, args []bsonval.Value) (bsonval.Value, error) {
@@ -63,7 +71,7 @@ func evalLog10(_ *Context, args []bsonval.Value) (bsonval.Value, error) {
 		return bsonval.Missing, mongoerr.New(28761, "$log10's argument must be a positive number, but is %s",
 			bsonval.Format(args[0]))
 	}
-	return realFunction(args[0], commonLog, decimalLog10), nil
+	return logarithm(args[0], commonLog, decimalLog10), nil
 }
 
 func evalLog(_ *Context, args []bsonval.Value) (bsonval.Value, error) {
@@ -80,6 +88,9 @@ func evalLog(_ *Context, args []bsonval.Value) (bsonval.Value, error) {
 	case !isPositive(base) || bsonval.CompareNumbers(base, bsonval.Int32(1)) == 0:
 		return bsonval.Missing, mongoerr.New(28759, "$log's base must be a positive number not equal to 1, but is %s",
 			bsonval.Format(base))
+	}
+	if v.IsNaN() || base.IsNaN() {
+		return bsonval.Double(math.NaN()), nil
 	}
 	if v.Type() == bsonval.TypeDecimal128 || base.Type() == bsonval.TypeDecimal128 {
 		return bsonval.DecimalValue(decimalLn(v.AsDecimal()).Quo(decimalLn(base.AsDecimal()))), nil

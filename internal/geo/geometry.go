@@ -67,8 +67,8 @@ func (g *Geometry) IsLegacy() bool { return g.legacy }
 // IsStrict tells a polygon with strict winding, which documents may not hold.
 func (g *Geometry) IsStrict() bool { return g.strict }
 
-// onSphere says whether all the geometry lies on the sphere.
-func (g *Geometry) onSphere() bool {
+// OnSphere says whether all the geometry lies on the sphere.
+func (g *Geometry) OnSphere() bool {
 	for _, p := range g.points {
 		if !p.OnSphere() {
 			return false
@@ -83,11 +83,16 @@ func (g *Geometry) onSphere() bool {
 const boundaryTolerance = 7e-10
 
 func (p *polygon) contains(x s2.Point) bool {
+	return p.encloses(x) || p.edges(func(a, b s2.Point) bool { return s2.DistanceFromSegment(x, a, b) < boundaryTolerance })
+}
+
+// encloses is contains without the tolerance.
+func (p *polygon) encloses(x s2.Point) bool {
 	inside := p.shell.ContainsPoint(x)
 	for _, h := range p.holes {
 		inside = inside && !h.ContainsPoint(x)
 	}
-	return inside || p.edges(func(a, b s2.Point) bool { return s2.DistanceFromSegment(x, a, b) < boundaryTolerance })
+	return inside
 }
 
 // onBoundary says whether a point lies on a loop.

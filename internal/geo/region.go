@@ -39,7 +39,7 @@ type Cap struct {
 // Contains implements Region. The edges of a geometry whose vertices are in a cap
 // no larger than a hemisphere are in it, too.
 func (c *Cap) Contains(g *Geometry) bool {
-	if !g.onSphere() {
+	if !g.OnSphere() {
 		return false
 	}
 	const slack = 1e-15

@@ -4,7 +4,7 @@ import "github.com/golang/geo/s2"
 
 // Contains says whether the polygons of g contain all of another geometry.
 func (g *Geometry) Contains(o *Geometry) bool {
-	if len(g.polygons) == 0 || !o.onSphere() {
+	if len(g.polygons) == 0 || !o.OnSphere() {
 		return false
 	}
 	for _, p := range o.points {
@@ -73,7 +73,7 @@ func strictlyInside(q *polygon, points []s2.Point) bool {
 
 // Intersects says whether two geometries have a point in common.
 func (g *Geometry) Intersects(o *Geometry) bool {
-	if !g.onSphere() || !o.onSphere() {
+	if !g.OnSphere() || !o.OnSphere() {
 		return false
 	}
 	return g.meets(o) || o.meets(g)

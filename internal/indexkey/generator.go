@@ -17,16 +17,35 @@ type Field struct {
 	Desc bool
 }
 
-// Generator makes the keys of one index. It is immutable.
-type Generator struct {
+// Generator makes the keys of the documents of one index. It is immutable and
+// may be used by many goroutines.
+type Generator interface {
+	// Generate adds a document's keys to k, which is empty, by [Keys.Begin],
+	// [Keys.Component] and [Keys.End], and notes in k.Multikey the components of
+	// the key (bit i for component i) that hold one of several values.
+	Generate(k *Keys, d bsonval.Doc) error
+}
+
+// Make makes the generator of an index. It fails with NotImplemented for kinds
+// that do not exist.
+func Make(s Spec) (Generator, error) {
+	maker := makers()[s.Kind]
+	if maker == nil {
+		return nil, mongoerr.New(mongoerr.NotImplemented, "indexes of type '%s' are not implemented", s.Kind)
+	}
+	return maker(s)
+}
+
+// BTree makes the keys of ordinary indexes: the values of all fields in order.
+type BTree struct {
 	fields []Field
 	parts  [][]string
 	sparse bool
 }
 
-// New makes a generator.
-func New(fields []Field, sparse bool) *Generator {
-	g := &Generator{fields: fields, sparse: sparse}
+// New makes the generator of an ordinary index.
+func New(fields []Field, sparse bool) *BTree {
+	g := &BTree{fields: fields, sparse: sparse}
 	for _, f := range fields {
 		g.parts = append(g.parts, strings.Split(f.Path, "."))
 	}
@@ -44,10 +63,12 @@ type Key struct {
 type Keys struct {
 	List []Key
 
-	// Multikey is the set of fields (bit i for field i) that met an array.
+	// Multikey is the set of key components (bit i for component i) that met an
+	// array.
 	Multikey uint32
 
-	g        *Generator
+	g        *BTree
+	emit     func(vals []bsonval.Value) // takes combinations of values; nil adds them as keys
 	enc      keystring.Encoder
 	collator bsonval.Collator
 	buf      []byte
@@ -58,9 +79,28 @@ type Keys struct {
 
 // Of computes the keys of a document, replacing what Keys held before. The
 // collator is the index's.
-func (k *Keys) Of(g *Generator, d bsonval.Doc, c bsonval.Collator) error {
-	k.List, k.Multikey, k.buf, k.err = k.List[:0], 0, k.buf[:0], nil
-	k.g, k.collator = g, c
+func (k *Keys) Of(g Generator, d bsonval.Doc, c bsonval.Collator) error {
+	k.List, k.Multikey, k.buf, k.collator = k.List[:0], 0, k.buf[:0], c
+	err := g.Generate(k, d)
+	if err == nil && len(k.List) > 1 {
+		k.distinct()
+	}
+	return err
+}
+
+// Generate implements Generator.
+func (g *BTree) Generate(k *Keys, d bsonval.Doc) error { return k.combine(g, d, nil) }
+
+// Each calls emit for every combination of the values of g's fields in a
+// document, missing ones included: for generators that put keys of their own
+// between them. The slice is valid during the call. k.Multikey notes the fields
+// of g that met an array. A sparse g leaves out documents without any of the fields.
+func (g *BTree) Each(k *Keys, d bsonval.Doc, emit func(vals []bsonval.Value)) error {
+	return k.combine(g, d, emit)
+}
+
+func (k *Keys) combine(g *BTree, d bsonval.Doc, emit func(vals []bsonval.Value)) error {
+	k.g, k.emit, k.err = g, emit, nil
 	n := len(g.fields)
 	if cap(k.vals) < n {
 		k.vals, k.pos = make([]bsonval.Value, n), make([]int, n)
@@ -70,9 +110,6 @@ func (k *Keys) Of(g *Generator, d bsonval.Doc, c bsonval.Collator) error {
 		k.vals[i], k.pos[i] = bsonval.Missing, 0
 	}
 	k.expand(bsonval.Document(d), k.vals, k.pos, 0)
-	if k.err == nil && len(k.List) > 1 {
-		k.distinct()
-	}
 	return k.err
 }
 
@@ -196,13 +233,33 @@ func (k *Keys) add(vals []bsonval.Value) {
 	if k.g.sparse && !anyPresent(vals) {
 		return
 	}
-	k.enc.Reset(k.collator)
-	for i, v := range vals {
-		if v.IsMissing() {
-			v = bsonval.Null
-		}
-		k.enc.Append(v, k.g.fields[i].Desc)
+	if k.emit != nil {
+		k.emit(vals)
+		return
 	}
+	k.Begin()
+	for i, v := range vals {
+		k.Component(v, k.g.fields[i].Desc)
+	}
+	k.End()
+}
+
+// Collator is the string order of the index.
+func (k *Keys) Collator() bsonval.Collator { return k.collator }
+
+// Begin starts a key.
+func (k *Keys) Begin() { k.enc.Reset(k.collator) }
+
+// Component adds the key's next component; a missing value counts as null.
+func (k *Keys) Component(v bsonval.Value, desc bool) {
+	if v.IsMissing() {
+		v = bsonval.Null
+	}
+	k.enc.Append(v, desc)
+}
+
+// End adds the key to the list.
+func (k *Keys) End() {
 	key := k.keep(k.enc.Key())
 	k.List = append(k.List, Key{key, k.keep(k.enc.TypeBits())})
 }

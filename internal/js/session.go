@@ -23,6 +23,7 @@ type Session struct {
 	world     *world     // nil before the first call; guarded by mu
 	functions map[string]goja.Callable
 	natives   map[string]Native
+	globals   bsonval.Doc
 }
 
 // Native is a Go function that JavaScript may call.
@@ -39,6 +40,14 @@ func (s *Session) Define(name string, f Native) {
 	s.natives[name] = f
 }
 
+// SetGlobals gives the session's JavaScript global variables, the fields of a
+// document (scope of mapReduce). It must be called before the first call.
+func (s *Session) SetGlobals(d bsonval.Doc) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.globals = d.Clone()
+}
+
 // Call runs the function with this source, `this` bound to this unless it is
 // missing. The result shares no bytes with the arguments. Errors are
 // *mongoerr.Error with code JSInterpreterFailure, or the context's error.
@@ -52,10 +61,8 @@ func (s *Session) Call(ctx context.Context, source string, this bsonval.Value, a
 		return bsonval.Missing, err
 	}
 	if s.world == nil {
-		s.world = newWorld(s.engine.limits.Depth)
-		s.functions = map[string]goja.Callable{}
-		for name, f := range s.natives {
-			s.world.define(name, f)
+		if err := s.begin(); err != nil {
+			return bsonval.Missing, s.failed(ctx, err)
 		}
 	}
 	stop := s.watch(ctx)
@@ -67,6 +74,26 @@ func (s *Session) Call(ctx context.Context, source string, this bsonval.Value, a
 		return bsonval.Missing, s.failed(ctx, err)
 	}
 	return v, nil
+}
+
+// begin makes the world with the session's own globals.
+func (s *Session) begin() error {
+	w := newWorld(s.engine.limits.Depth)
+	for name, f := range s.natives {
+		w.define(name, f)
+	}
+	// Conversions may throw JavaScript exceptions.
+	ex := w.vm.Try(func() {
+		it := s.globals.Iter()
+		for it.Next() {
+			w.must(w.vm.Set(string(it.Key()), w.toJS(it.Value())))
+		}
+	})
+	if ex != nil {
+		return ex
+	}
+	s.world, s.functions = w, map[string]goja.Callable{}
+	return nil
 }
 
 func (s *Session) call(source string, this bsonval.Value, args []bsonval.Value) (bsonval.Value, error) {

@@ -6,6 +6,7 @@ import (
 	"github.com/archelon-db/archelon/internal/bsonval"
 	"github.com/archelon-db/archelon/internal/expr"
 	"github.com/archelon-db/archelon/internal/mongoerr"
+	"github.com/archelon-db/archelon/internal/text"
 )
 
 // maxTreeDepth is how deep filters may nest.
@@ -271,10 +272,16 @@ func parseText(p *parser, name string, arg bsonval.Value, at level) (Node, error
 			return nil, mongoerr.New(mongoerr.BadValue, "extra fields in $text")
 		}
 	}
-	return &Text{
-		Search:             string(d.Lookup("$search").Bytes()),
+	n := &Text{Search: text.Search{
+		Text:               string(d.Lookup("$search").Bytes()),
 		Language:           string(d.Lookup("$language").Bytes()),
 		CaseSensitive:      d.Lookup("$caseSensitive").Bool(),
 		DiacriticSensitive: d.Lookup("$diacriticSensitive").Bool(),
-	}, nil
+	}}
+	if p.o.TextIndex == nil {
+		return n, nil // refused once it is certain that nothing else is wrong
+	}
+	var err error
+	n.Query, err = text.NewQuery(p.o.TextIndex, n.Search)
+	return n, err
 }

@@ -5,6 +5,7 @@ import (
 
 	"github.com/archelon-db/archelon/internal/bsonval"
 	"github.com/archelon-db/archelon/internal/expr"
+	"github.com/archelon-db/archelon/internal/text"
 )
 
 // Features are parts of the language that not every place allows.
@@ -32,9 +33,9 @@ type Options struct {
 	// FeatureNear, arrayFilters and partial indexes ban all.
 	Ban Features
 
-	// TextIndex says that the collection has a text index; without one $text is
-	// refused.
-	TextIndex bool
+	// TextIndex says what the collection's text index searches; without one $text
+	// is refused.
+	TextIndex *text.Spec
 }
 
 // Matcher is a compiled filter.

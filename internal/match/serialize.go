@@ -27,7 +27,7 @@ func ToBSON(n Node) bsonval.Doc {
 	case *SampleRate:
 		return bsonval.NewBuilder().Double("$sampleRate", n.Rate).Build()
 	case *Text:
-		return bsonval.NewBuilder().StartDoc("$text").Str("$search", n.Search).Str("$language", n.Language).
+		return bsonval.NewBuilder().StartDoc("$text").Str("$search", n.Search.Text).Str("$language", n.Language).
 			Bool("$caseSensitive", n.CaseSensitive).Bool("$diacriticSensitive", n.DiacriticSensitive).Build()
 	}
 	path, operators := operatorsOf(n)

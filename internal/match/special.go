@@ -6,6 +6,7 @@ import (
 	"github.com/archelon-db/archelon/internal/bsonval"
 	"github.com/archelon-db/archelon/internal/expr"
 	"github.com/archelon-db/archelon/internal/mongoerr"
+	"github.com/archelon-db/archelon/internal/text"
 )
 
 // Expr matches documents for which an aggregation expression is true.
@@ -78,19 +79,15 @@ func (n *SampleRate) match(s *state, _ bsonval.Doc) bool {
 
 func (n *SampleRate) matchValue(*state, bsonval.Value) bool { return false }
 
-// Text is a text search. It matches nothing by itself: a plan has to answer it by a
-// text index.
+// Text is a text search in the fields of the collection's text index.
 type Text struct {
-	Search, Language                  string
-	CaseSensitive, DiacriticSensitive bool
+	text.Search
+
+	// Query is the search as the text index reads it.
+	Query *text.Query
 }
 
-func (n *Text) match(s *state, _ bsonval.Doc) bool {
-	if s.err == nil {
-		s.err = errNoTextIndex()
-	}
-	return false
-}
+func (n *Text) match(_ *state, d bsonval.Doc) bool { return n.Query.Matches(d) }
 
 func (n *Text) matchValue(*state, bsonval.Value) bool { return false }
 

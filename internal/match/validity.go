@@ -39,7 +39,7 @@ func checkSpecial(root Node, o Options) error {
 		return mongoerr.New(mongoerr.BadValue, "geo $near must be top-level expr")
 	case texts > 0 && underNegation(root):
 		return mongoerr.New(mongoerr.BadValue, "text expression not allowed in nor")
-	case texts > 0 && !o.TextIndex:
+	case texts > 0 && o.TextIndex == nil:
 		return errNoTextIndex()
 	}
 	return nil

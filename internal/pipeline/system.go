@@ -67,9 +67,6 @@ func parseCollStats(p *parser, arg bsonval.Value) ([]stage, error) {
 		return true, fields(stage+"."+name, d, func(inner string, v bsonval.Value) (bool, error) {
 			switch {
 			case name == "latencyStats" && inner == "histograms":
-				if isNull(v) {
-					return true, nil
-				}
 				_, err := fieldBool(stage+".latencyStats", inner, v)
 				return true, err
 			case name == "storageStats":

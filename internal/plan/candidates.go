@@ -1,10 +1,9 @@
 package plan
 
 import (
-	"strings"
-
 	"github.com/archelon-db/archelon/internal/bsonval"
 	"github.com/archelon-db/archelon/internal/catalog"
+	"github.com/archelon-db/archelon/internal/indexkey"
 	"github.com/archelon-db/archelon/internal/match"
 	"github.com/archelon-db/archelon/internal/mongoerr"
 )
@@ -45,8 +44,8 @@ func Candidates(coll *catalog.Collection, q *Query) ([]*Plan, error) {
 		if x.Hidden || !x.Ready {
 			continue
 		}
-		if plan := p.index(x, false); plan != nil {
-			if plan.Point && plan.Filter == nil {
+		for _, plan := range p.access(x, false) {
+			if plan.Point && plan.Filter == nil && plan.KeyFilter == nil {
 				return []*Plan{plan}, nil
 			}
 			out = append(out, plan)
@@ -94,24 +93,24 @@ func (d decisions) has(conjunct int) bool { return conjunct < 64 && d&(1<<conjun
 // residual is the filter still to be applied when the conjuncts in decided are
 // known to be true.
 func (p *planner) residual(decided decisions) *match.Matcher {
-	for i := range p.nodes {
+	var rest []match.Node
+	for i, n := range p.nodes {
 		if !decided.has(i) {
-			return p.q.Filter
+			rest = append(rest, n)
 		}
 	}
-	return nil
+	switch len(rest) {
+	case 0:
+		return nil
+	case len(p.nodes):
+		return p.q.Filter
+	}
+	return match.FromNode(match.NewAnd(rest...))
 }
 
-// index is the plan over one index, or nil if it does not help. A forced plan
-// helps always.
+// index is the plan over an ordinary index, or nil if it does not help.
 func (p *planner) index(x *catalog.Index, forced bool) *Plan {
 	sameOrder := x.Collation.Equal(p.q.Collation)
-	if x.Partial != nil && !p.impliesPartial(x) {
-		return nil
-	}
-	if x.Sparse && !p.presentIn(x, sameOrder) {
-		return nil
-	}
 	bounds, decided := p.bounds(x, sameOrder)
 	plan := &Plan{Index: x, Bounds: bounds, Filter: p.residual(decided), Sorted: p.q.Sort == nil}
 	for _, f := range bounds.Fields {
@@ -123,9 +122,13 @@ func (p *planner) index(x *catalog.Index, forced bool) *Plan {
 	if p.q.Sort != nil && sameOrder {
 		plan.Sorted, plan.Reverse = p.sorts(x, bounds)
 	}
-	plan.Covered = p.covers(x, plan)
-	if !bounded && !forced && !(p.q.Sort != nil && plan.Sorted) {
+	p.cover(plan, decided)
+	p.distinct(plan)
+	if !bounded && !forced && !(p.q.Sort != nil && plan.Sorted) && plan.Distinct == 0 {
 		return nil
+	}
+	if merged := p.explode(plan); merged != nil {
+		return merged
 	}
 	plan.Point = x.Unique && len(bounds.Fields) == len(x.Fields) && allPoints(bounds) && !x.Sparse
 	return plan
@@ -148,7 +151,7 @@ func (p *planner) bounds(x *catalog.Index, sameOrder bool) (b Bounds, decided de
 	multikey := x.MultikeyFields()
 	group := -1 // the $elemMatch that bounds multikey fields; -1 while none is bounded
 	for i, f := range x.Fields {
-		set, from := p.all(), 0
+		set, from, by := p.all(), 0, -1
 		isMulti := multikey&(1<<i) != 0
 		for _, q := range p.preds.list {
 			if q.path != f.Path || !usable(q, sameOrder) || q.set.IsFull() && !q.exact || q.single && isMulti {
@@ -159,7 +162,10 @@ func (p *planner) bounds(x *catalog.Index, sameOrder bool) (b Bounds, decided de
 				if !set.IsFull() && !better(q.set, set) || group >= 0 && (group == 0 || group != q.group) {
 					continue
 				}
-				set, from = q.set, q.group
+				set, from, by = q.set, q.group, -1
+				if q.exact && sameConjunct(p.preds, q) {
+					by = q.conjunct
+				}
 				continue
 			}
 			set = p.intersect(set, q.set)
@@ -169,6 +175,9 @@ func (p *planner) bounds(x *catalog.Index, sameOrder bool) (b Bounds, decided de
 		}
 		if isMulti && !set.IsFull() {
 			group = from
+		}
+		if by >= 0 {
+			decided.add(by)
 		}
 		b.Fields = append(b.Fields, set)
 	}
@@ -252,30 +261,6 @@ func onePointPath(x *catalog.Index, b Bounds, path string, multikey uint32) bool
 	return false
 }
 
-// covers says whether an index key holds everything that is needed.
-func (p *planner) covers(x *catalog.Index, plan *Plan) bool {
-	if p.q.Need == nil || x.IsMultikey() || x.Collation != nil || plan.Filter != nil {
-		return false
-	}
-	need := p.q.Need
-	if p.q.Sort != nil && !plan.Sorted {
-		need = append(append([]string(nil), need...), p.q.Sort.Fields()...)
-	}
-	for _, path := range need {
-		found := false
-		for _, f := range x.Fields {
-			// A dotted field cannot tell a missing parent from a missing field.
-			if f.Path == path && !strings.Contains(path, ".") {
-				found = true
-			}
-		}
-		if !found {
-			return false
-		}
-	}
-	return true
-}
-
 // hinted is the plan with the index that the hint names.
 func (p *planner) hinted() ([]*Plan, error) {
 	h := p.q.Hint
@@ -290,8 +275,12 @@ func (p *planner) hinted() ([]*Plan, error) {
 			plan, err := p.minMax(x)
 			return []*Plan{plan}, err
 		}
-		if plan := p.index(x, true); plan != nil {
-			return []*Plan{plan}, nil
+		if plans := p.access(x, true); len(plans) > 0 {
+			return plans[:1], nil
+		}
+		if x.Kind != indexkey.KindBTree && x.Kind != indexkey.KindHashed {
+			return nil, mongoerr.New(mongoerr.NoQueryExecutionPlans, "error processing query: ns=%s planner returned error :: "+
+				"caused by :: No query solutions: the hinted index %s cannot answer the query", p.coll.Namespace(), x.Name)
 		}
 		// Partial or sparse: it answers with what it has, as in MongoDB.
 		if x.Sparse || x.Partial != nil {

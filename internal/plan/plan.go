@@ -38,6 +38,11 @@ type Query struct {
 	// Min and Max bound the index scan by key pattern; they need a hint.
 	Min, Max bsonval.Doc
 
+	// Distinct is the path whose different values are wanted; empty for queries
+	// that want documents. One document for each value will do, and those without
+	// the path count for nothing.
+	Distinct string
+
 	// NaturalReverse asks for the collection backwards ({$natural: -1}).
 	NaturalReverse bool
 }
@@ -63,8 +68,14 @@ type Plan struct {
 	// answer; nil for others.
 	Union []*Plan
 
-	// Filter is applied to the documents found; nil if the bounds decide.
-	Filter *match.Matcher
+	// MergeFrom, if it is not 0, says that the plans of Union scan ranges of one
+	// index, each in the query's order, and have to be merged by the components of
+	// their keys from this one on.
+	MergeFrom int
+
+	// KeyFilter is applied to what the index key tells of a document, Filter to
+	// the documents found; nil for none. The bounds decide the rest.
+	KeyFilter, Filter *match.Matcher
 
 	// Sorted says that documents come in the query's sort order.
 	Sorted bool
@@ -73,9 +84,20 @@ type Plan struct {
 	// not fetched but rebuilt from keys.
 	Covered bool
 
+	// KeyOnly says that nothing of the documents is needed at all.
+	KeyOnly bool
+
+	// Distinct, if it is not 0, is the number of leading key components of which
+	// each combination is wanted once. Null is returned as often as it comes.
+	Distinct int
+
 	// Point says that the plan is a look-up of one key of a unique index by all
 	// its fields.
 	Point bool
+
+	// Repeats says that the scan may meet a document more than once although its
+	// index is not multikey.
+	Repeats bool
 
 	// Nothing says that no document can match.
 	Nothing bool
@@ -86,6 +108,8 @@ func (p *Plan) Stage() string {
 	switch {
 	case p.Nothing:
 		return "EOF"
+	case p.MergeFrom > 0:
+		return "SORT_MERGE"
 	case p.Union != nil:
 		return "OR"
 	case p.Index == nil:
@@ -103,7 +127,10 @@ func (p *Plan) Identity() string {
 	if p.Reverse {
 		s += ":-"
 	}
-	for _, u := range p.Union {
+	for i, u := range p.Union {
+		if p.MergeFrom > 0 && i > 0 {
+			break // of one index and one direction
+		}
 		s += "|" + u.Identity()
 	}
 	return s

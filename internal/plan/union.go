@@ -33,7 +33,10 @@ func (p *planner) branches(or *match.Or, rest []match.Node) *Plan {
 	for _, branch := range or.Nodes {
 		node := match.NewAnd(append([]match.Node{branch}, rest...)...)
 		q := *p.q
-		q.Filter, q.Sort, q.Need = match.FromNode(node), nil, nil
+		q.Filter, q.Sort, q.Distinct = match.FromNode(node), nil, ""
+		if len(q.Need) > 0 || p.q.Sort != nil {
+			q.Need = nil
+		}
 		b := &planner{builder: p.builder, q: &q, coll: p.coll, nodes: conjuncts(node)}
 		b.preds = collect(b.builder, b.nodes)
 		best := b.best()
@@ -53,27 +56,30 @@ func (p *planner) best() *Plan {
 		if x.Hidden || !x.Ready {
 			continue
 		}
-		plan := p.index(x, false)
-		if plan == nil {
-			continue
-		}
-		n := 0
-		for _, f := range plan.Bounds.Fields {
-			switch {
-			case f.IsPoints():
-				n += 2
-			case !f.IsFull():
-				n++
+		for _, plan := range p.access(x, false) {
+			if n := plan.Bounds.score(); n > score {
+				best, score = plan, n
 			}
-		}
-		if n > score {
-			best, score = plan, n
 		}
 	}
 	if best == nil {
 		return p.union()
 	}
 	return best
+}
+
+// score counts the bounded fields, points twice.
+func (b Bounds) score() int {
+	n := 0
+	for _, f := range b.Fields {
+		switch {
+		case f.IsPoints():
+			n += 2
+		case !f.IsFull():
+			n++
+		}
+	}
+	return n
 }
 
 // impliesPartial says whether every document that matches is in a partial

@@ -184,7 +184,7 @@ func (c *compiler) object(names []string, d bsonval.Doc) error {
 	case !ok:
 		return mongoerr.New(51270, "An empty sub-projection is not a valid value. Found empty object at path %s",
 			strings.Join(names, "."))
-	case !strings.HasPrefix(key, "$"):
+	case !strings.HasPrefix(key, "$") || d.Len() > 1:
 		return c.document(d, names)
 	case c.o.Mode == Find && key == "$elemMatch":
 		return c.elemMatch(names, arg)

@@ -7,8 +7,9 @@ import (
 	"github.com/archelon-db/archelon/internal/mongoerr"
 )
 
-// maxStoredDepth is how deep a stored document may nest.
-const maxStoredDepth = 180
+// MaxStoredDepth is how deep a stored document may nest, itself being the first
+// level.
+const MaxStoredDepth = 180
 
 func immutable(path string) error {
 	return mongoerr.New(mongoerr.ImmutableField, "Performing an update on the path '%s' would modify the immutable field '_id'", path)
@@ -37,7 +38,7 @@ func (p *Program) checkResult(old, out bsonval.Doc, in Input) error {
 		}
 	}
 	if tooDeep(out, 1) {
-		return mongoerr.New(mongoerr.Overflow, "Document exceeds maximum nested object depth of %d", maxStoredDepth)
+		return mongoerr.New(mongoerr.Overflow, "Document exceeds maximum nested object depth of %d", MaxStoredDepth)
 	}
 	return nil
 }
@@ -91,19 +92,9 @@ func CheckID(id bsonval.Value) error {
 // deep: operators put what they are given at most two levels further down.
 func mayNestDeeply(names int, v bsonval.Value) bool {
 	t := v.Type()
-	return names+2 > maxStoredDepth ||
+	return names+2 > MaxStoredDepth ||
 		(t == bsonval.TypeDocument || t == bsonval.TypeArray) && tooDeep(v.Doc(), names+2)
 }
 
-func tooDeep(d bsonval.Doc, depth int) bool {
-	if depth > maxStoredDepth {
-		return true
-	}
-	it := d.Iter()
-	for it.Next() {
-		if t := it.Value().Type(); (t == bsonval.TypeDocument || t == bsonval.TypeArray) && tooDeep(it.Value().Doc(), depth+1) {
-			return true
-		}
-	}
-	return false
-}
+// tooDeep says whether a document at that depth has levels that are too deep.
+func tooDeep(d bsonval.Doc, depth int) bool { return bsonval.DeeperThan(d, MaxStoredDepth-depth+1) }

@@ -200,6 +200,18 @@ check("sessions", async ({ client, db }) => {
   assert.equal((await client.db("admin").command({ endSessions: [stray.id] })).ok, 1);
 });
 
+check("transactions are refused by name", async ({ client, db }) => {
+  const session = client.startSession();
+  const c = db.collection("txn");
+  session.startTransaction();
+  const err = await fails(238, c.insertOne({ _id: 1 }, { session }));
+  assert.match(err.message, /multi-document transactions .* are not implemented/);
+  assert.equal(err.hasErrorLabel("TransientTransactionError"), false);
+  await session.abortTransaction();
+  await session.endSession();
+  assert.equal(await c.countDocuments(), 0);
+});
+
 check("names of databases and collections", async ({ client, db }) => {
   await db.createCollection("made", { validator: { n: { $type: "int" } } });
   assert.ok((await db.listCollections().toArray()).some((c) => c.name === "made" && c.type === "collection" && c.options.validator));

@@ -181,6 +181,17 @@ def sessions(client, db):
 
 
 @check
+def transactions_are_refused_by_name(client, db):
+    with client.start_session() as session:
+        session.start_transaction()
+        err = fails(238, db.txn.insert_one, {"_id": 1}, session=session)
+        assert "multi-document transactions" in str(err), err
+        assert not err.has_error_label("TransientTransactionError"), err
+        session.abort_transaction()
+    equal(db.txn.count_documents({}), 0)
+
+
+@check
 def names_and_errors(client, db):
     db.create_collection("made", validator={"n": {"$type": "int"}})
     assert "made" in db.list_collection_names()

@@ -89,7 +89,21 @@ check("errors", () => {
   fails(59, () => d.runCommand({ nonsense: 1 }));
   fails(2, () => d.many.find({ a: { $nope: 1 } }).toArray());
   d.createCollection("there");
-  fails(48, () => d.createCollection("there"));
+  same(d.createCollection("there").ok, 1); // the same options again are no error
+  fails(48, () => d.createCollection("there", { validator: { n: 1 } }));
+});
+
+check("transactions are refused by name", () => {
+  const session = db.getMongo().startSession();
+  session.startTransaction();
+  const err = fails(238, () => session.getDatabase(name).txn.insertOne({ _id: 1 }));
+  assert.ok(err.message.includes("multi-document transactions"), err.message);
+  try {
+    session.abortTransaction();
+  } catch (err) {
+    same(err.code, 238);
+  }
+  session.endSession();
 });
 
 check("show commands", () => {

@@ -3,6 +3,7 @@ package harness
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"net"
 	"os"
 	"os/exec"
@@ -33,20 +34,47 @@ func Root(t testing.TB) string {
 	return filepath.Dir(filepath.Dir(filepath.Dir(file)))
 }
 
-// Build returns the path of the binary: that of ARCHELON_BINARY, or one built now from the module.
+// built is the binary of this test process.
+var built struct {
+	once   sync.Once
+	dir    string // removed by Main
+	binary string
+	err    error
+}
+
+// Main is the body of TestMain: it runs the tests and removes the binary that they had built.
+func Main(m *testing.M) int {
+	code := m.Run()
+	if built.dir != "" {
+		_ = os.RemoveAll(built.dir)
+	}
+	return code
+}
+
+// Build returns the path of the binary: that of ARCHELON_BINARY, or one built now from the module, once for all tests
+// of the process.
 func Build(t testing.TB) string {
 	t.Helper()
 	if path := os.Getenv("ARCHELON_BINARY"); path != "" {
 		return path
 	}
-	path := filepath.Join(t.TempDir(), "archelon")
-	cmd := exec.Command("go", "build", "-o", path, "./cmd/archelon")
-	cmd.Dir = Root(t)
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("build: %v\n%s", err, out)
+	root := Root(t)
+	built.once.Do(func() {
+		if built.dir, built.err = os.MkdirTemp("", "archelon-test-*"); built.err != nil {
+			return
+		}
+		built.binary = filepath.Join(built.dir, "archelon")
+		cmd := exec.Command("go", "build", "-o", built.binary, "./cmd/archelon")
+		cmd.Dir = root
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			built.err = fmt.Errorf("build: %w\n%s", err, out)
+		}
+	})
+	if built.err != nil {
+		t.Fatal(built.err)
 	}
-	return path
+	return built.binary
 }
 
 // FreeAddr returns a loopback address whose port was free a moment ago.

@@ -19,6 +19,7 @@ import (
 
 	"github.com/archelon-db/archelon/internal/bsonval"
 	"github.com/archelon-db/archelon/server"
+	"github.com/archelon-db/archelon/test/harness"
 )
 
 // bareEnv makes the test binary the bare server on the folder it names.
@@ -32,7 +33,7 @@ func TestMain(m *testing.M) {
 		}
 		return
 	}
-	os.Exit(m.Run())
+	os.Exit(harness.Main(m))
 }
 
 // startBare starts the bare server on a folder and returns its address. It ends
