@@ -64,6 +64,7 @@ func Open(cfg Config) (*DB, error) {
 		db.stop()
 		return nil, errors.Join(err, kernel.Close())
 	}
+	logs.Started()
 	log.Info("opened", "storage", cfg.Storage, "data", db.dataDir(), "took_ms", time.Since(started).Milliseconds())
 	return db, nil
 }
@@ -82,10 +83,15 @@ func (db *DB) listen(logs *command.LogBuffer) error {
 	if err != nil {
 		return err
 	}
-	hello := server.NewHello(server.HelloConfig{Topology: topology, Advertise: cfg.Advertise})
+	hc := server.HelloConfig{Topology: topology, Advertise: cfg.Advertise}
+	if !cfg.Standalone {
+		hc.LastWrite = func() server.LastWrite { return db.commands.LastWrite() }
+	}
+	hello := server.NewHello(hc)
 	db.commands, err = command.New(command.Config{
 		DB: db.db, Topology: topology, Hello: hello, Sessions: db.sessions, Logger: db.log, Log: logs,
 		Server: func() *server.Server { return db.server }, Version: Version(cfg.Version), Shutdown: db.stop,
+		Args: cfg.Args, Options: cfg.options(), LogLevel: cfg.LogLevel,
 	})
 	if err != nil {
 		return err

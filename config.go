@@ -7,8 +7,11 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"time"
 
+	"github.com/archelon-db/archelon/internal/bsonval"
 	"github.com/archelon-db/archelon/server"
 )
 
@@ -80,6 +83,14 @@ type Config struct {
 	// Logger gets the log; nil discards it.
 	Logger *slog.Logger
 
+	// LogLevel is the level of Logger, which the setParameter command can change;
+	// nil refuses that.
+	LogLevel *slog.LevelVar
+
+	// Args is the command line that the getCmdLineOpts command shows; nil shows
+	// none.
+	Args []string
+
 	// Version is shown by buildInfo; empty means that of the module.
 	Version string
 }
@@ -127,6 +138,36 @@ func (c *Config) validate() error {
 		errs = append(errs, errors.New("sizes and times must not be negative"))
 	}
 	return errors.Join(errs...)
+}
+
+// options are the settings as getCmdLineOpts shows them, by MongoDB's names.
+func (c *Config) options() bsonval.Doc {
+	var hosts []string
+	port := ""
+	for _, address := range c.Listen {
+		host, p, err := net.SplitHostPort(address)
+		if err != nil {
+			hosts = append(hosts, address) // a Unix socket
+			continue
+		}
+		hosts = append(hosts, host)
+		if port == "" {
+			port = p
+		}
+	}
+	b := bsonval.NewBuilder().StartDoc("net").Str("bindIp", strings.Join(hosts, ","))
+	if n, err := strconv.ParseInt(port, 10, 32); err == nil {
+		b.Int32("port", int32(n))
+	}
+	b.End()
+	if !c.Standalone {
+		b.StartDoc("replication").Str("replSet", c.SetName).End()
+	}
+	b.StartDoc("storage").Str("engine", c.Storage)
+	if c.Storage != StorageMemory {
+		b.Str("dbPath", c.Data)
+	}
+	return b.End().Build()
 }
 
 // availableMemory is the memory this process may use: the container's limit or

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"os"
 	"strings"
 
 	"github.com/alecthomas/kong"
@@ -12,14 +13,20 @@ import (
 // loadYAML reads a config file: a mapping from flag names, without dashes, to
 // values. Unknown names are refused.
 func loadYAML(r io.Reader) (kong.Resolver, error) {
-	values := map[string]any{}
-	if err := yaml.NewDecoder(r).Decode(&values); err != nil && err != io.EOF {
-		return nil, fmt.Errorf("config file: %w", err)
+	y := &yamlResolver{name: "config file", values: map[string]any{}}
+	if f, ok := r.(*os.File); ok {
+		y.name += " " + f.Name()
 	}
-	return &yamlResolver{values}, nil
+	if err := yaml.NewDecoder(r).Decode(&y.values); err != nil && err != io.EOF {
+		return nil, fmt.Errorf("%s: %w", y.name, err)
+	}
+	return y, nil
 }
 
-type yamlResolver struct{ values map[string]any }
+type yamlResolver struct {
+	name   string // of the file, for messages
+	values map[string]any
+}
 
 // Validate refuses names that no flag has.
 func (y *yamlResolver) Validate(app *kong.Application) error {
@@ -36,15 +43,20 @@ func (y *yamlResolver) Validate(app *kong.Application) error {
 	walk(app.Node)
 	for name := range y.values {
 		if !known[name] {
-			return fmt.Errorf("config file: %q is not a flag of any command; see `archelon serve --help`", name)
+			return fmt.Errorf("%s: %q is not a flag of any command; see `archelon serve --help`", y.name, name)
 		}
 	}
 	return nil
 }
 
-// Resolve gives a flag its value from the file. Lists and mappings become what
-// the command line takes.
+// Resolve gives a flag its value from the file, unless the environment has one.
+// Lists and mappings become what the command line takes.
 func (y *yamlResolver) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
+	for _, env := range flag.Envs {
+		if _, ok := os.LookupEnv(env); ok {
+			return nil, nil
+		}
+	}
 	switch v := y.values[flag.Name].(type) {
 	case nil:
 		return nil, nil

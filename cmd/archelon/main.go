@@ -38,16 +38,7 @@ func main() {
 // for failures, 2 for wrong usage.
 func run(ctx context.Context, args []string) int {
 	var c cli
-	parser, err := kong.New(&c,
-		kong.Name("archelon"),
-		kong.Description("A document database that speaks the MongoDB wire protocol.\n\n"+
-			"Start with `archelon serve`, then connect with mongosh or any MongoDB driver to mongodb://127.0.0.1:27017/."),
-		kong.Configuration(loadYAML),
-		kong.Vars{"types": importer.TypeNames},
-		kong.UsageOnError(),
-		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
-		kong.BindTo(ctx, (*context.Context)(nil)),
-	)
+	parser, err := newParser(ctx, &c)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "archelon:", err)
 		return 2
@@ -62,4 +53,18 @@ func run(ctx context.Context, args []string) int {
 		return 1
 	}
 	return 0
+}
+
+// newParser makes the parser of the command line.
+func newParser(ctx context.Context, c *cli) (*kong.Kong, error) {
+	return kong.New(c,
+		kong.Name("archelon"),
+		kong.Description("A document database that speaks the MongoDB wire protocol.\n\n"+
+			"Start with `archelon serve`, then connect with mongosh or any MongoDB driver to mongodb://127.0.0.1:27017/."),
+		kong.Configuration(loadYAML),
+		kong.Vars{"types": importer.TypeNames},
+		kong.UsageOnError(),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
+		kong.BindTo(ctx, (*context.Context)(nil)),
+	)
 }

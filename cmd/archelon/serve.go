@@ -60,7 +60,10 @@ addresses that only trusted clients reach.`
 // Run opens the database and serves it.
 func (s *serveCommand) Run(ctx context.Context) error {
 	limitMemory()
-	log := s.logger()
+	log, level, err := s.logger()
+	if err != nil {
+		return err
+	}
 	db, err := archelon.Open(archelon.Config{
 		Listen: s.Listen, Data: s.Data, Storage: s.Storage, Standalone: s.Standalone, SetName: s.SetName,
 		Advertise: s.Advertise,
@@ -69,7 +72,7 @@ func (s *serveCommand) Run(ctx context.Context) error {
 		},
 		CacheBytes: s.Cache, JournalInterval: s.JournalInterval, MaxConnections: s.MaxConnections,
 		IdleTimeout: s.IdleTimeout, ShutdownGrace: s.ShutdownGrace, Parameters: s.SetParameter,
-		Logger: log, Version: version,
+		Logger: log, LogLevel: level, Version: version, Args: os.Args,
 	})
 	if err != nil {
 		return err
@@ -80,16 +83,17 @@ func (s *serveCommand) Run(ctx context.Context) error {
 	return errors.Join(err, db.Close())
 }
 
-func (s *serveCommand) logger() *slog.Logger {
-	var level slog.Level
+// logger makes the log and the level that can be changed while it runs.
+func (s *serveCommand) logger() (*slog.Logger, *slog.LevelVar, error) {
+	level := new(slog.LevelVar)
 	if err := level.UnmarshalText([]byte(strings.ToUpper(s.LogLevel))); err != nil {
-		level = slog.LevelInfo
+		return nil, nil, fmt.Errorf("log level: %w", err)
 	}
 	options := &slog.HandlerOptions{Level: level}
 	if s.LogFormat == "json" {
-		return slog.New(slog.NewJSONHandler(os.Stderr, options))
+		return slog.New(slog.NewJSONHandler(os.Stderr, options)), level, nil
 	}
-	return slog.New(slog.NewTextHandler(os.Stderr, options))
+	return slog.New(slog.NewTextHandler(os.Stderr, options)), level, nil
 }
 
 // limitMemory makes the garbage collector honour a container's memory limit, if

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -123,12 +124,39 @@ type Change struct {
 	catalog *Catalog
 	snap    *Snapshot
 	guards  []*Guard
+	busy    *Guard // that Hold could not get
 	undo    uint32 // nextID before
 }
 
+// errBusy says that a transaction holds a collection that a change needs.
+var errBusy = errors.New("catalog: collection is held by a transaction")
+
 // Change runs fn alone among changes and publishes what it did if it returns
-// nil. fn must not call Change again.
+// nil. fn must not call Change again. If a transaction holds a collection that
+// fn needs, Change waits for its end, letting other changes go first, and runs
+// fn again from the start.
 func (c *Catalog) Change(ctx context.Context, fn func(*Change) error) error {
+	var announced []*Guard
+	defer func() {
+		for _, g := range announced {
+			g.withdraw()
+		}
+	}()
+	for {
+		busy, err := c.changeOnce(ctx, fn)
+		if busy == nil {
+			return err
+		}
+		busy.announce()
+		announced = append(announced, busy)
+		if err := busy.drain(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// changeOnce returns the guard that fn could not hold, nil if there is none.
+func (c *Catalog) changeOnce(ctx context.Context, fn func(*Change) error) (busy *Guard, err error) {
 	c.change.Lock()
 	defer c.change.Unlock()
 	ch := &Change{
@@ -137,28 +165,28 @@ func (c *Catalog) Change(ctx context.Context, fn func(*Change) error) error {
 	defer ch.release()
 	if err := fn(ch); err != nil {
 		c.nextID = ch.undo
-		return err
+		return ch.busy, err
 	}
 	if ch.snap == c.current.Load() {
-		return nil
+		return nil, nil
 	}
 	if c.nextID != ch.undo {
 		if err := ch.Txn.PutMeta(ctx, nextIDKey, binary.BigEndian.AppendUint64(nil, uint64(c.nextID))); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	// A change that began must not be torn by a client that goes away.
 	if _, err := ch.Txn.Commit(context.WithoutCancel(ctx)); err != nil {
-		return fmt.Errorf("catalog: commit: %w", err)
+		return nil, fmt.Errorf("catalog: commit: %w", err)
 	}
 	c.current.Store(ch.snap)
-	return nil
+	return nil, nil
 }
 
 func (ch *Change) release() {
 	ch.Txn.Rollback()
 	for _, g := range ch.guards {
-		g.Unlock()
+		g.Readmit()
 	}
 }
 
@@ -169,18 +197,21 @@ func (ch *Change) Snapshot() *Snapshot { return ch.snap }
 func (ch *Change) Collection(db, name string) *Collection { return ch.snap.Collection(db, name) }
 
 // Hold waits for the collection's writers and keeps others out until the change
-// ends.
-func (ch *Change) Hold(coll *Collection) {
-	if coll.Guard == nil {
-		return
+// ends. It fails if a transaction holds the collection; fn returns that error and
+// is run again later.
+func (ch *Change) Hold(coll *Collection) error {
+	if coll.Guard == nil || slices.Contains(ch.guards, coll.Guard) {
+		return nil
 	}
-	for _, g := range ch.guards {
-		if g == coll.Guard {
-			return
-		}
+	coll.Guard.announce()
+	if !coll.Guard.free() {
+		coll.Guard.withdraw()
+		ch.busy = coll.Guard
+		return errBusy
 	}
 	coll.Guard.Lock()
 	ch.guards = append(ch.guards, coll.Guard)
+	return nil
 }
 
 // NewID gives out an id for a table or an index.
@@ -239,7 +270,9 @@ func (ch *Change) Put(ctx context.Context, coll *Collection) error {
 
 // Drop removes a collection with its table and indexes.
 func (ch *Change) Drop(ctx context.Context, coll *Collection) error {
-	ch.Hold(coll)
+	if err := ch.Hold(coll); err != nil {
+		return err
+	}
 	if !coll.IsView() {
 		for _, x := range coll.Indexes {
 			if err := ch.DropIndex(ctx, x); err != nil {
@@ -263,7 +296,9 @@ func (ch *Change) remove(ctx context.Context, coll *Collection) error {
 
 // Rename moves a collection to another name, which must be free.
 func (ch *Change) Rename(ctx context.Context, coll *Collection, db, name string) (*Collection, error) {
-	ch.Hold(coll)
+	if err := ch.Hold(coll); err != nil {
+		return nil, err
+	}
 	if err := ch.remove(ctx, coll); err != nil {
 		return nil, err
 	}

@@ -2,7 +2,6 @@ package catalog
 
 import (
 	"crypto/rand"
-	"sync"
 	"sync/atomic"
 
 	"github.com/archelon-db/archelon/internal/bsonval"
@@ -56,15 +55,6 @@ type Collection struct {
 
 	// Guard is shared by all versions of this collection.
 	Guard *Guard
-}
-
-// Guard keeps definition changes and writes of one collection apart.
-type Guard struct {
-	sync.RWMutex
-
-	// Count and Bytes are the number of documents and their size, kept up to
-	// date by committed writes and counted again at start.
-	Count, Bytes atomic.Int64
 }
 
 // Namespace is "db.name".

@@ -10,13 +10,17 @@
 //
 // # Writers and definition changes
 //
-// A collection carries a [Guard]. A writer holds it shared from looking up the
-// collection until its transaction ends, so that the set of indexes it
-// maintains is the current one; a change of the collection (index build, drop,
-// rename) holds it exclusively. Readers hold nothing: the engine keeps dropped
-// contents readable for older snapshots.
+// A collection carries a [Guard]. A one-statement writer holds it shared from
+// looking up the collection until its transaction ends, so that the set of
+// indexes it maintains is the current one; a multi-document transaction holds a
+// share of it from the first time it touches the collection until it ends; a
+// change of the collection (index build, drop, rename) excludes both. Readers
+// hold nothing: the engine keeps dropped contents readable for older snapshots.
 //
-// Lock order: the catalog's change lock, then guards.
+// Lock order: the catalog's change lock, then guards. Nobody waits for a
+// transaction's share with the change lock held: a change that meets one gives up
+// everything, waits, and starts again. So a transaction may itself ask for a
+// change (it creates the collection it inserts into) without a deadlock.
 //
 // # Kinds of index
 //

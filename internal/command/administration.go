@@ -21,7 +21,17 @@ func administrationCommands() []*Command {
 	failed := func(name string) *Command {
 		return &Command{Name: name, Help: "Authenticates a user.", NoAuth: true, SecondaryOK: true, Loose: true, Run: runAuthenticate}
 	}
+	encrypted := func(name string) *Command {
+		return &Command{Name: name, Help: "Reduces the metadata of an encrypted collection.", First: FirstCollection, WriteConcern: true,
+			Fields: []Field{
+				{Name: "compactionTokens", Kind: Object, Required: true},
+				{Name: "encryptionInformation", Kind: Object}, {Name: "anchorPaddingTokens", Kind: Object},
+			}, Run: runEncryptedMetadata}
+	}
+	compact, cleanup := encrypted("compactStructuredEncryptionData"), encrypted("cleanupStructuredEncryptionData")
+	cleanup.Fields[0].Name = "cleanupTokens"
 	return []*Command{
+		compact, cleanup,
 		{Name: "shutdown", Help: "Ends the server.", AdminOnly: true, SecondaryOK: true, Run: runShutdown,
 			Fields: []Field{{Name: "force", Kind: SafeBool}, {Name: "timeoutSecs", Kind: Int}}},
 		{Name: "fsync", Help: "Writes everything to disk.", AdminOnly: true, SecondaryOK: true, Run: runFsync,
@@ -30,9 +40,6 @@ func administrationCommands() []*Command {
 			Fields: []Field{{Name: "hostAndPort", Kind: Array, Required: true}}, Run: runDropConnections},
 		{Name: "dbHash", Aliases: []string{"dbhash"}, Help: "Computes hashes of collections.", SecondaryOK: true, Run: runDBHash,
 			Fields: []Field{{Name: "collections", Kind: Array}, {Name: "skipTempCollections", Kind: SafeBool}}},
-		{Name: "planCacheClear", Help: "Forgets the plans of a collection.", First: FirstCollection, SecondaryOK: true, Loose: true, Run: runPlanCacheClear},
-		{Name: "planCacheClearFilters", Help: "Removes index filters.", First: FirstCollection, SecondaryOK: true, Loose: true, Run: runPlanCacheClearFilters},
-		{Name: "planCacheListFilters", Help: "Lists index filters.", First: FirstCollection, SecondaryOK: true, Loose: true, Run: runPlanCacheListFilters},
 		{Name: "usersInfo", Help: "Tells about users.", SecondaryOK: true, Loose: true, Run: runUsersInfo},
 		failed("saslStart"), failed("saslContinue"), failed("authenticate"),
 	}
@@ -41,6 +48,17 @@ func administrationCommands() []*Command {
 // runAuthenticate fails: there are no users.
 func runAuthenticate(context.Context, *Call) error {
 	return mongoerr.New(mongoerr.AuthenticationFailed, "Authentication failed.")
+}
+
+// runEncryptedMetadata fails: there are no encrypted collections.
+func runEncryptedMetadata(_ context.Context, c *Call) error {
+	if err := c.refuseView(); err != nil {
+		return err
+	}
+	if c.Database().Catalog().Collection(c.DB, c.Coll) == nil {
+		return mongoerr.New(mongoerr.NamespaceNotFound, "Collection '%s' does not exist", c.Coll)
+	}
+	return mongoerr.New(6346807, "Target namespace is not an encrypted collection")
 }
 
 func runUsersInfo(_ context.Context, c *Call) error {
@@ -117,30 +135,11 @@ func checkHostAndPort(s string) error {
 	return nil
 }
 
-func runPlanCacheClear(_ context.Context, c *Call) error {
-	if err := c.refuseView(); err != nil {
-		return err
-	}
-	c.Database().PlanCacheClear(c.Namespace())
-	return nil
-}
-
 // refuseView fails if the namespace is a view.
 func (c *Call) refuseView() error {
 	if coll := c.Database().Catalog().Collection(c.DB, c.Coll); coll != nil && coll.Type == catalog.TypeView {
 		return mongoerr.New(mongoerr.CommandNotSupportedOnView, "Namespace %s is a view, not a collection", c.Namespace())
 	}
-	return nil
-}
-
-// runPlanCacheClearFilters has nothing to remove: filters cannot be set.
-func runPlanCacheClearFilters(_ context.Context, c *Call) error { return c.refuseView() }
-
-func runPlanCacheListFilters(_ context.Context, c *Call) error {
-	if err := c.refuseView(); err != nil {
-		return err
-	}
-	c.Append("filters", bsonval.Array(bsonval.EmptyDoc))
 	return nil
 }
 

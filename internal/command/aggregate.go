@@ -13,7 +13,8 @@ func aggregateCommand() *Command {
 	return &Command{
 		Name: "aggregate", Help: "Runs a pipeline of stages on the documents of a collection or of the stages' own making.",
 		First: FirstCollectionOrOne, Fields: aggregateFields, APIv1: true, SecondaryOK: true, ReadConcern: true, WriteConcern: true,
-		Run: runAggregate,
+		InTransaction: true,
+		Run:           runAggregate,
 	}
 }
 
@@ -56,6 +57,9 @@ func runAggregate(ctx context.Context, c *Call) error {
 		}
 	} else if !explain {
 		return mongoerr.New(mongoerr.FailedToParse, "The 'cursor' option is required, except for aggregate with the explain argument")
+	}
+	if explain && c.txn != nil {
+		return errInTransaction("Cannot run 'explain' in a multi-document transaction.")
 	}
 	q, err := c.aggregateQuery()
 	if err != nil {
@@ -100,6 +104,9 @@ func (c *Call) aggregateQuery() (*database.AggregateQuery, error) {
 			}
 		}
 	}
+	if err := c.checkReplicatedRead(); err != nil {
+		return nil, err
+	}
 	var err error
 	if q.Collation, err = c.Collation(); err != nil {
 		return nil, err
@@ -111,6 +118,9 @@ func (c *Call) aggregateQuery() (*database.AggregateQuery, error) {
 // checkStageReadConcern says whether a stage can run with the command's read concern.
 func (c *Call) checkStageReadConcern(stage bsonval.Doc) error {
 	name, _, _ := stage.First()
+	if err := c.checkStageInTransaction(name); err != nil {
+		return err
+	}
 	switch name {
 	case "$out", "$merge":
 		if c.readLevel != "linearizable" {

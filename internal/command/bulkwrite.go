@@ -12,7 +12,7 @@ import (
 func bulkWriteCommand() *Command {
 	return &Command{
 		Name: "bulkWrite", Help: "Runs many inserts, updates and deletes on several collections.", AdminOnly: true, APIv1: true,
-		WriteConcern: true, Retryable: true, Run: runBulkWrite,
+		WriteConcern: true, Retryable: true, InTransaction: true, Run: runBulkWrite,
 		Fields: []Field{
 			{Name: "ops", Kind: Array, Required: true, Sequence: true}, {Name: "nsInfo", Kind: Array, Required: true, Sequence: true},
 			{Name: "ordered", Kind: Bool}, {Name: "errorsOnly", Kind: Bool}, {Name: "bypassDocumentValidation", Kind: SafeBool},
@@ -161,7 +161,7 @@ func runBulkWrite(ctx context.Context, c *Call) error {
 			return err
 		}
 	}
-	b := &bulk{c: c, op: c.writeOp(ctx), targets: targets, ordered: c.BoolOr("ordered", true), errorsOnly: c.Bool("errorsOnly")}
+	b := &bulk{c: c, op: c.writeOp(ctx), targets: targets, ordered: c.BoolOr("ordered", true) || c.txn != nil, errorsOnly: c.Bool("errorsOnly")}
 	if b.once, err = c.beginOnce(ctx, len(ops)); err != nil {
 		return err
 	}
@@ -274,9 +274,10 @@ func (b *bulk) add(result bsonval.Doc) {
 // fail keeps the error of an operation; it returns errors that end the command.
 func (b *bulk) fail(i int, err error) error {
 	e := mongoerr.As(err)
-	if e == nil || endsCommand(e) {
+	if e == nil || endsCommand(e, b.op) {
 		return err
 	}
+	failTransaction(b.op)
 	b.errors++
 	r := bsonval.NewBuilder().Double("ok", 0).Int32("idx", int32(i)).Int32("code", int32(e.Code))
 	it := bsonval.Doc(e.Extra).Iter()

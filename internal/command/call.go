@@ -38,6 +38,11 @@ type Call struct {
 	TxnNumber    int64
 	HasTxnNumber bool
 
+	// txn is the transaction that the command is a statement of; nil for none.
+	txn *database.Transaction
+	// inTransaction is set if the command is a statement of a transaction, or ends one.
+	inTransaction bool
+
 	// readLevel is the level of the read concern, "" if none was given.
 	readLevel string
 
@@ -127,6 +132,7 @@ func (c *Call) Database() *database.DB { return c.Commands.cfg.DB }
 func (c *Call) Op(ctx context.Context) *database.Op {
 	op := c.Commands.cfg.DB.NewOp(ctx)
 	op.NoSync = c.WriteConcern.noSync()
+	op.Txn = c.txn
 	if c.Commands.replicated {
 		op.Env.ClusterTime = c.Commands.clock.time()
 	}

@@ -50,6 +50,8 @@ type Command struct {
 	ReadConcern bool
 	// Retryable commands are executed once however often they are sent with the same transaction number.
 	Retryable bool
+	// InTransaction commands can be statements of a multi-document transaction, EndsTransaction commands end one.
+	InTransaction, EndsTransaction bool
 	// Transient commands are done with the bytes of the request when Run returns. For all others the command document is
 	// copied, so that cursors and the catalog may keep parts of it.
 	Transient bool

@@ -64,7 +64,7 @@ func TestArgumentErrors(t *testing.T) {
 		text string
 	}{
 		{"no such command", "d", bson.D{field("foo", 1)}, 59, "no such command: 'foo'"},
-		{"known but missing", "d", bson.D{field("mapReduce", "c")}, 238, "command 'mapReduce' is not implemented"},
+		{"known but missing", "d", bson.D{field("lockInfo", 1)}, 238, "command 'lockInfo' is not implemented"},
 		{"unknown field", "d", bson.D{field("find", "c"), field("foo", 1)}, 40415, "BSON field 'find.foo' is an unknown field."},
 		{"wrong type", "d", bson.D{field("find", "c"), field("limit", "x")}, 14,
 			"BSON field 'find.limit' is the wrong type 'string', expected types '[long, int, decimal, double]'"},

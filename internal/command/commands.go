@@ -117,7 +117,9 @@ func New(cfg Config) (*Commands, error) {
 	}
 	cs.slow.set(slowOperation.Milliseconds(), 1)
 	cfg.DB.System = cs.systemStage
+	cfg.DB.LatencyStats = cs.latencyStats
 	cfg.Sessions.OnEnd = cfg.DB.KillCursorsOf
+	cfg.Sessions.OnExpire = cs.interruptExpired
 	return cs, nil
 }
 
@@ -151,7 +153,8 @@ func (cs *Commands) finished(c *Call, took time.Duration, err error) {
 	cs.stats.count(c.Cmd, took, err)
 	if c.Coll != "" && err == nil {
 		kind, write := usageKind(c.Cmd.Name)
-		cs.usages.add(c.Namespace(), func() bool { return cs.cfg.DB.Catalog().Collection(c.DB, c.Coll) != nil }, kind, write, took)
+		cs.usages.add(c.Namespace(), func() bool { return cs.cfg.DB.Catalog().Collection(c.DB, c.Coll) != nil }, kind,
+			latencyClass(c.Cmd), write, took)
 	}
 	millis, sample := cs.slow.get()
 	if took.Milliseconds() < millis || c.Cmd.Name == "hello" || sample < 1 && rand.Float64() >= sample {
@@ -179,11 +182,17 @@ func (cs *Commands) run(ctx context.Context, c *Call, start time.Time) error {
 	octx := &opContext{Context: ctx, deadline: c.deadline(start)}
 	c.op = operation{started: start, conn: c.Req.Conn, command: c.Cmd, db: c.DB, coll: c.Coll, body: c.Req.Body,
 		lsid: c.generic.lsid.Doc(), ctx: octx}
+	if c.inTransaction {
+		c.op.transaction = c.Session
+	}
 	cs.operations.add(&c.op)
 	defer cs.operations.remove(&c.op)
 	defer octx.release()
 	if c.Cmd.WriteConcern && cs.replicated {
 		cs.clock.tick()
+	}
+	if c.inTransaction && c.Cmd.InTransaction {
+		return c.runStatement(octx)
 	}
 	return c.Cmd.Run(octx, c)
 }
@@ -199,6 +208,9 @@ func (cs *Commands) failure(c *Call, err error) error {
 			return errInterrupted
 		}
 		return err
+	}
+	if c.inTransaction {
+		return c.transactionError(e)
 	}
 	if c.HasTxnNumber && retryableCodes[e.Code] {
 		e = e.WithLabels(mongoerr.LabelRetryableWrite)

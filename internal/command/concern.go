@@ -52,13 +52,17 @@ func (c *Call) checkReadConcern(v bsonval.Value) error {
 }
 
 func (c *Call) checkReadLevel(name string) error {
+	if c.inTransaction {
+		return checkTransactionReadLevel(name)
+	}
 	switch name {
 	case "local":
 		return nil
 	case "available", "majority":
 	case "linearizable", "snapshot":
-		if c.Cmd.ReadConcern && !c.Commands.replicated {
-			return mongoerr.New(mongoerr.NotAReplicaSet, "node needs to be a replica set member to use read concern")
+		// The stages of a pipeline have their say first, see aggregateQuery.
+		if c.Cmd.ReadConcern && c.Cmd.Name != "aggregate" {
+			return c.checkReplicatedRead()
 		}
 	default:
 		return mongoerr.New(mongoerr.BadValue, "Enumeration value '%s' for field 'readConcern.level' is not a valid value.", name)
@@ -66,6 +70,14 @@ func (c *Call) checkReadLevel(name string) error {
 	if !c.Cmd.ReadConcern {
 		return mongoerr.New(mongoerr.InvalidOptions, "Command %s does not support { readConcern: { level: \"%s\", provenance: "+
 			"\"clientSupplied\" } } :: caused by :: read concern not supported", c.Cmd.Name, name)
+	}
+	return nil
+}
+
+// checkReplicatedRead refuses the levels that only a replica set can give.
+func (c *Call) checkReplicatedRead() error {
+	if (c.readLevel == "linearizable" || c.readLevel == "snapshot") && !c.Commands.replicated {
+		return mongoerr.New(mongoerr.NotAReplicaSet, "node needs to be a replica set member to use read concern")
 	}
 	return nil
 }

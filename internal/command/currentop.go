@@ -46,6 +46,9 @@ func (cs *Commands) describe(op *operation, micros int64) bsonval.Doc {
 	if op.lsid != nil {
 		b.Doc("lsid", op.lsid)
 	}
+	if op.transaction != nil {
+		cs.appendTransaction(b, op.transaction)
+	}
 	b.Int64("secs_running", micros/1e6).Int64("microsecs_running", micros)
 	kind := "command"
 	switch op.command.Name {
@@ -99,7 +102,7 @@ func runCurrentOp(_ context.Context, c *Call) error {
 		return err
 	}
 	b := bsonval.NewBuilder().StartArray("inprog")
-	for _, d := range c.Commands.currentOps() {
+	for _, d := range append(c.Commands.currentOps(), c.Commands.idleTransactions()...) {
 		ok, err := m.Match(nil, d)
 		if err != nil {
 			return err
@@ -130,6 +133,13 @@ func (cs *Commands) systemStage(_ context.Context, ns database.Namespace, stage 
 		}
 		return &docSource{docs: cs.sessionDocs()}, nil
 	}
+	if stage == "$querySettings" {
+		return &docSource{}, nil // none can be set
+	}
+	if stage == "$queryStats" {
+		// Nothing is recorded, as in MongoDB unless internalQueryStatsRateLimit has been raised.
+		return &docSource{}, nil
+	}
 	return nil, mongoerr.New(mongoerr.NotImplemented, "stage %s is not implemented", stage)
 }
 
@@ -143,6 +153,9 @@ func (cs *Commands) currentOpStage(ns database.Namespace, arg bsonval.Doc) (pipe
 		}
 	}
 	docs := cs.currentOps()
+	if v := arg.Lookup("idleSessions"); v.IsMissing() || v.Truthy() {
+		docs = append(docs, cs.idleTransactions()...)
+	}
 	if v := arg.Lookup("idleConnections"); !v.IsMissing() && v.Truthy() {
 		docs = append(docs, cs.idleConnections()...)
 	}

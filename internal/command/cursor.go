@@ -14,7 +14,7 @@ func cursorCommands() []*Command {
 	return []*Command{
 		{
 			Name: "getMore", Help: "Returns the next documents of a cursor.", First: FirstValue, FirstKind: Long, APIv1: true,
-			SecondaryOK: true, Transient: true, OwnMaxTime: true,
+			SecondaryOK: true, InTransaction: true, Transient: true, OwnMaxTime: true,
 			Fields: []Field{
 				{Name: "collection", Kind: Any, Required: true}, {Name: "batchSize", Kind: Int, NonNegative: true},
 				{Name: "term", Kind: Long, Unsupported: true}, {Name: "lastKnownCommittedOpTime", Kind: Object, Unsupported: true},
@@ -23,7 +23,7 @@ func cursorCommands() []*Command {
 			Run: runGetMore,
 		},
 		{
-			Name: "killCursors", Help: "Closes cursors.", First: FirstCollection, APIv1: true, SecondaryOK: true, Transient: true,
+			Name: "killCursors", Help: "Closes cursors.", First: FirstCollection, APIv1: true, SecondaryOK: true, InTransaction: true, Transient: true,
 			Fields: []Field{{Name: "cursors", Kind: Array, Required: true}}, Run: runKillCursors,
 		},
 	}
@@ -70,7 +70,7 @@ func runGetMore(ctx context.Context, c *Call) error {
 	if c.Session != nil {
 		owner = c.Session.Owner()
 	}
-	cur, err := c.Database().CheckOut(c.First.Int64(), c.Namespace(), owner)
+	cur, err := c.Database().CheckOut(c.First.Int64(), c.Namespace(), owner, c.txn)
 	if err != nil {
 		return err
 	}

@@ -11,6 +11,7 @@ func createCommands() []*Command {
 	return []*Command{
 		{
 			Name: "create", Help: "Creates a collection or a view.", First: FirstCollection, APIv1: true, WriteConcern: true,
+			InTransaction: true,
 			Fields: []Field{
 				{Name: "capped", Kind: SafeBool}, {Name: "autoIndexId", Kind: SafeBool}, {Name: "idIndex", Kind: Object},
 				{Name: "size", Kind: Int}, {Name: "max", Kind: Int}, {Name: "storageEngine", Kind: Object},
@@ -109,7 +110,7 @@ func runCreate(ctx context.Context, c *Call) error {
 	if v := c.Arg("autoIndexId"); !v.IsMissing() && !v.Truthy() {
 		return mongoerr.New(mongoerr.InvalidOptions, "The autoIndexId option is not allowed to be false on collections in databases other than local")
 	}
-	return c.Database().Create(ctx, c.Namespace(), c.options())
+	return c.Database().CreateIn(ctx, c.Op(ctx), c.Namespace(), c.options())
 }
 
 func runCollMod(ctx context.Context, c *Call) error {

@@ -12,6 +12,7 @@ func indexCommands() []*Command {
 	return []*Command{
 		{
 			Name: "createIndexes", Help: "Creates indexes on a collection.", First: FirstCollection, APIv1: true, WriteConcern: true,
+			InTransaction: true,
 			Fields: []Field{
 				{Name: "indexes", Kind: Array, Required: true}, {Name: "ignoreUnknownIndexOptions", Kind: SafeBool},
 				{Name: "commitQuorum", Kind: IntOrString}, {Name: "collectionUUID", Kind: UUID},
@@ -74,7 +75,7 @@ func runCreateIndexes(ctx context.Context, c *Call) error {
 	if err != nil {
 		return err
 	}
-	res, err := c.Database().CreateIndexes(ctx, c.Namespace(), specs)
+	res, err := c.Database().CreateIndexesIn(ctx, c.Op(ctx), c.Namespace(), specs)
 	if err != nil {
 		return err
 	}

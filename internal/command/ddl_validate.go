@@ -6,6 +6,7 @@ import (
 
 	"github.com/archelon-db/archelon/internal/bsonval"
 	"github.com/archelon-db/archelon/internal/catalog"
+	"github.com/archelon-db/archelon/internal/indexkey"
 	"github.com/archelon-db/archelon/internal/database"
 	"github.com/archelon-db/archelon/internal/mongoerr"
 )
@@ -197,7 +198,7 @@ func checkMetadataScope(db, coll bsonval.Value) error {
 func unstable(coll *catalog.Collection) []string {
 	var list []string
 	for _, x := range coll.Indexes {
-		if x.Sparse {
+		if x.Sparse || x.Kind == indexkey.KindText {
 			list = append(list, "The index with name "+x.Name+" is not allowed in API version 1.")
 		}
 	}

@@ -11,7 +11,7 @@ import (
 func deleteCommand() *Command {
 	return &Command{
 		Name: "delete", Help: "Removes documents from a collection.", First: FirstCollection, APIv1: true, WriteConcern: true,
-		Retryable: true, Transient: true, Run: runDelete,
+		Retryable: true, InTransaction: true, Transient: true, Run: runDelete,
 		Fields: writeFields(Field{Name: "deletes", Kind: Array, Required: true, Sequence: true}, Field{Name: "let", Kind: Object}),
 	}
 }
@@ -65,12 +65,12 @@ func runDelete(ctx context.Context, c *Call) error {
 		return err
 	}
 	defer once.end()
-	op, ordered := c.writeOp(ctx), c.BoolOr("ordered", true)
+	op, ordered := c.writeOp(ctx), c.BoolOr("ordered", true) || c.txn != nil
 	var res writeResult
 	for i := range statements {
 		n, retried, err := once.delete(ctx, c.Database(), op, c.Namespace(), i, &statements[i])
 		if err != nil {
-			if err := res.fail(i, err); err != nil {
+			if err := res.fail(op, i, err); err != nil {
 				return err
 			}
 			if ordered {

@@ -14,6 +14,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 	"go.uber.org/goleak"
 
+	"github.com/archelon-db/archelon/internal/mongoerr"
 	"github.com/archelon-db/archelon/server"
 )
 
@@ -110,7 +111,6 @@ func TestDriver(t *testing.T) {
 // TestKillOp interrupts an operation of another connection that waits for its session's turn.
 func TestKillOp(t *testing.T) {
 	f := newFixture(t)
-	client := f.serve()
 	s, err := f.cs.cfg.Sessions.Touch(mustLSID(t, 9))
 	if err != nil {
 		t.Fatal(err)
@@ -120,10 +120,11 @@ func TestKillOp(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer turn.End()
-	failed := make(chan error, 1)
+	got := make(chan mongoerr.Code, 1)
 	go func() {
-		cmd := retryable(bson.D{field("insert", "c"), field("documents", bson.A{bson.D{}})}, 1)
-		failed <- client.Database("d").RunCommand(context.Background(), cmd).Err()
+		client := *f
+		client.conn = server.NewLocalConn()
+		got <- client.code("d", retryable(bson.D{field("insert", "c"), field("documents", bson.A{bson.D{}})}, 1))
 	}()
 	for deadline := time.Now().Add(10 * time.Second); ; {
 		if time.Now().After(deadline) {
@@ -141,8 +142,7 @@ func TestKillOp(t *testing.T) {
 		}
 		<-time.After(time.Millisecond)
 	}
-	var ce mongo.CommandError
-	if err := <-failed; !errors.As(err, &ce) || ce.Code != 11601 {
-		t.Errorf("got %v", err)
+	if code := <-got; code != mongoerr.Interrupted {
+		t.Errorf("code %d", code)
 	}
 }

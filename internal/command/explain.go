@@ -18,8 +18,7 @@ func explainCommand() *Command {
 
 // explainable are the commands that explain knows.
 var explainable = map[string]func(ctx context.Context, c *Call, verbosity string) (bsonval.Doc, error){
-	"find": explainFind((*Call).findQuery), "count": explainFind((*Call).countQuery),
-	"distinct": explainFind((*Call).distinctQuery), "aggregate": explainAggregate, "update": explainUpdate,
+	"find": explainFind, "count": explainCount, "distinct": explainDistinct, "aggregate": explainAggregate, "update": explainUpdate,
 	"delete": explainDelete, "findAndModify": explainFindAndModify,
 }
 
@@ -55,7 +54,14 @@ func runExplain(ctx context.Context, c *Call) error {
 		return err
 	}
 	inner.Session = c.Session
-	return c.explainReply(ctx, verbosity, body, func(verbosity string) (bsonval.Doc, error) { return run(ctx, inner, verbosity) })
+	if err := c.explainReply(ctx, verbosity, body, func(verbosity string) (bsonval.Doc, error) { return run(ctx, inner, verbosity) }); err != nil {
+		return err
+	}
+	shape, err := inner.queryShape()
+	if shape != nil {
+		c.Append("queryShapeHash", bsonval.String(database.ShapeHash(shape)))
+	}
+	return err
 }
 
 // explainReply appends an explanation and what it was made for.
@@ -81,14 +87,28 @@ func (c *Call) explainReply(_ context.Context, verbosity string, command bsonval
 	return nil
 }
 
-func explainFind(query func(*Call) (*database.FindQuery, error)) func(context.Context, *Call, string) (bsonval.Doc, error) {
-	return func(ctx context.Context, c *Call, verbosity string) (bsonval.Doc, error) {
-		q, err := query(c)
-		if err != nil {
-			return nil, err
-		}
-		return c.Database().ExplainFind(ctx, c.Op(ctx), c.Namespace(), q, verbosity)
+func explainFind(ctx context.Context, c *Call, verbosity string) (bsonval.Doc, error) {
+	q, err := c.findQuery()
+	if err != nil {
+		return nil, err
 	}
+	return c.Database().ExplainFind(ctx, c.Op(ctx), c.Namespace(), q, verbosity)
+}
+
+func explainCount(ctx context.Context, c *Call, verbosity string) (bsonval.Doc, error) {
+	q, err := c.countQuery()
+	if err != nil {
+		return nil, err
+	}
+	return c.Database().ExplainCount(ctx, c.Op(ctx), c.Namespace(), q, verbosity)
+}
+
+func explainDistinct(ctx context.Context, c *Call, verbosity string) (bsonval.Doc, error) {
+	q, err := c.distinctQuery()
+	if err != nil {
+		return nil, err
+	}
+	return c.Database().ExplainDistinct(ctx, c.Op(ctx), c.Namespace(), c.Str("key"), q, verbosity)
 }
 
 func explainAggregate(ctx context.Context, c *Call, verbosity string) (bsonval.Doc, error) {

@@ -11,7 +11,7 @@ import (
 func findAndModifyCommand() *Command {
 	return &Command{
 		Name: "findAndModify", Aliases: []string{"findandmodify"}, First: FirstCollection, APIv1: true, WriteConcern: true,
-		Help: "Changes or removes one document and returns it.", Retryable: true, Transient: true, Run: runFindAndModify,
+		Help: "Changes or removes one document and returns it.", Retryable: true, InTransaction: true, Transient: true, Run: runFindAndModify,
 		Fields: []Field{
 			{Name: "query", Kind: Object}, {Name: "fields", Kind: Object}, {Name: "sort", Kind: Object}, {Name: "hint", Kind: Any},
 			{Name: "collation", Kind: Object}, {Name: "arrayFilters", Kind: Array}, {Name: "remove", Kind: SafeBool},

@@ -97,7 +97,7 @@ func (c *Call) applyGeneric() error {
 		if err := c.checkWriteConcern(g.writeConcern); err != nil {
 			return err
 		}
-	} else if d := c.Commands.defaults.Load(); d.write != nil && c.Cmd.WriteConcern {
+	} else if d := c.Commands.defaults.Load(); d.write != nil && c.Cmd.WriteConcern && (!c.inTransaction || c.Cmd.EndsTransaction) {
 		c.WriteConcern = d.writeConcern
 	}
 	if !g.readPreference.IsMissing() {
@@ -258,10 +258,7 @@ func (c *Call) checkTransaction() error {
 		return mongoerr.New(mongoerr.InvalidOptions, "Transaction number requires a session ID to also be specified")
 	}
 	if !g.autocommit.IsMissing() {
-		if c.Cmd.Name == "commitTransaction" || c.Cmd.Name == "abortTransaction" {
-			return nil
-		}
-		return mongoerr.New(mongoerr.NotImplemented, "multi-document transactions ('autocommit: false') are not implemented")
+		return c.checkInTransaction()
 	}
 	c.TxnNumber, c.HasTxnNumber = g.txnNumber.Int64(), true
 	return nil

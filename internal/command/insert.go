@@ -13,7 +13,7 @@ import (
 func insertCommand() *Command {
 	return &Command{
 		Name: "insert", Help: "Adds documents to a collection.", First: FirstCollection, APIv1: true, WriteConcern: true,
-		Retryable: true, Transient: true, Run: runInsert,
+		Retryable: true, InTransaction: true, Transient: true, Run: runInsert,
 		Fields: writeFields(Field{Name: "documents", Kind: Array, Required: true, Sequence: true}),
 	}
 }
@@ -66,9 +66,10 @@ func insertInto(ctx context.Context, db *database.DB, op *database.Op, ns databa
 	}
 	res.aborted = true
 	e := mongoerr.As(err)
-	if e == nil || endsCommand(e) {
+	if e == nil || endsCommand(e, op) {
 		return err
 	}
+	failTransaction(op)
 	// The collection cannot be written: that is the fate of each document that is left.
 	for i := int(done.N) + len(done.Errors); i < len(docs); i++ {
 		res.errors = append(res.errors, database.WriteError{Index: i, Err: e})

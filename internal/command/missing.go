@@ -11,11 +11,10 @@ func missingCommands() []*Command {
 	rows := []*Command{
 		{Name: "logRotate", Run: missingAfter(IntOrString)},
 		{Name: "applyOps", Loose: true, Run: missingAfter(Array)},
-		{Name: "planCacheSetFilter", First: FirstCollection, Loose: true},
 	}
 	for _, name := range []string{
-		"_isSelf", "appendOplogNote", "autoCompact", "autoSplitVector", "cleanupOrphaned", "cleanupStructuredEncryptionData",
-		"clusterCount", "compactStructuredEncryptionData", "connPoolStats", "connPoolSync", "createRole", "createSearchIndexes",
+		"_isSelf", "appendOplogNote", "autoCompact", "autoSplitVector", "cleanupOrphaned",
+		"clusterCount", "connPoolStats", "connPoolSync", "createRole", "createSearchIndexes",
 		"createUser", "dropAllRolesFromDatabase", "dropAllUsersFromDatabase", "dropRole", "dropSearchIndex", "dropUser",
 		"filemd5", "fsyncUnlock", "getAuditConfig", "getChangeStreamState", "getDatabaseVersion",
 		"getQueryableEncryptionCountInfo", "getShardMap", "getShardVersion", "grantPrivilegesToRole", "grantRolesToRole",

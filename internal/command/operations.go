@@ -7,6 +7,7 @@ import (
 
 	"github.com/archelon-db/archelon/internal/bsonval"
 	"github.com/archelon-db/archelon/internal/mongoerr"
+	"github.com/archelon-db/archelon/internal/session"
 	"github.com/archelon-db/archelon/server"
 )
 
@@ -37,6 +38,8 @@ type operation struct {
 	body       bsonval.Doc // the connection's: valid while the operation is listed
 	lsid       bsonval.Doc
 	ctx        *opContext
+	// transaction is the session of a statement of a transaction, else nil.
+	transaction *session.Session
 }
 
 func (o *operations) shard(c *server.Conn) *operationShard {

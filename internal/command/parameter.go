@@ -52,6 +52,7 @@ func newParameters(cs *Commands) *parameters {
 		fixed("localLogicalSessionTimeoutMinutes", bsonval.Int32(server.LogicalSessionTimeoutMinutes)),
 		{name: "logLevel", get: cs.logLevel, set: cs.setLogLevel},
 		fixed("maxBSONDepth", bsonval.Int32(bsonval.MaxDepth)),
+		cs.transactionLifetime(),
 	}
 	slices.SortFunc(rows, func(a, b parameter) int { return strings.Compare(a.name, b.name) })
 	return &parameters{rows}

@@ -10,7 +10,7 @@ import (
 	"github.com/archelon-db/archelon/server"
 )
 
-// sessionCommands are the commands on sessions and transactions.
+// sessionCommands are the commands on sessions.
 func sessionCommands() []*Command {
 	list := func(name, help string, run func(context.Context, *Call) error) *Command {
 		return &Command{Name: name, Help: help, First: FirstValue, FirstKind: Array, SecondaryOK: true, NoSession: true,
@@ -27,10 +27,6 @@ func sessionCommands() []*Command {
 		end, refresh, kill,
 		list("killAllSessions", "Kills the sessions of users, or all sessions.", runKillAllSessions),
 		list("killAllSessionsByPattern", "Kills the sessions that match patterns.", runKillSessionsByPattern),
-		{Name: "commitTransaction", Help: "Commits a transaction.", AdminOnly: true, APIv1: true, WriteConcern: true,
-			Fields: []Field{{Name: "recoveryToken", Kind: Object}, {Name: "commitTimestamp", Kind: Timestamp, Unsupported: true}}, Run: runEndTransaction},
-		{Name: "abortTransaction", Help: "Aborts a transaction.", AdminOnly: true, APIv1: true, WriteConcern: true,
-			Fields: []Field{{Name: "recoveryToken", Kind: Object}}, Run: runEndTransaction},
 	}
 }
 
@@ -80,8 +76,8 @@ func runRefreshSessions(_ context.Context, c *Call) error {
 	return err
 }
 
-// killOf kills what the sessions do that match.
-func (c *Call) killOf(match func(session.ID) bool) {
+// killOf kills what the sessions do that match, and aborts their transactions.
+func (c *Call) killOf(ctx context.Context, match func(session.ID) bool) error {
 	self := &c.op
 	c.Commands.operations.kill(func(op *operation) bool {
 		if op == self || op.lsid == nil {
@@ -90,18 +86,22 @@ func (c *Call) killOf(match func(session.ID) bool) {
 		id, err := parseLSID("lsid", bsonval.Document(op.lsid))
 		return err == nil && match(id)
 	})
-	var owners []string
+	var sessions []*session.Session
 	c.Commands.cfg.Sessions.Each(func(s *session.Session) {
 		if match(s.ID()) {
-			owners = append(owners, s.Owner())
+			sessions = append(sessions, s)
 		}
 	})
-	for _, o := range owners {
-		c.Database().KillCursorsOf(o)
+	for _, s := range sessions {
+		if err := s.AbortOpen(ctx); err != nil {
+			return err
+		}
+		c.Database().KillCursorsOf(s.Owner())
 	}
+	return nil
 }
 
-func runKillSessions(_ context.Context, c *Call) error {
+func runKillSessions(ctx context.Context, c *Call) error {
 	ids, err := c.sessionIDs()
 	if err != nil {
 		return err
@@ -110,13 +110,12 @@ func runKillSessions(_ context.Context, c *Call) error {
 	for _, id := range ids {
 		set[id] = true
 	}
-	c.killOf(func(id session.ID) bool { return len(set) == 0 || set[id] })
-	return nil
+	return c.killOf(ctx, func(id session.ID) bool { return len(set) == 0 || set[id] })
 }
 
 var sessionUserFields = []Field{{Name: "user", Kind: String, Required: true}, {Name: "db", Kind: String, Required: true}}
 
-func runKillAllSessions(_ context.Context, c *Call) error {
+func runKillAllSessions(ctx context.Context, c *Call) error {
 	all := c.First.Doc().IsEmpty()
 	it := c.First.Doc().Iter()
 	for it.Next() {
@@ -129,15 +128,14 @@ func runKillAllSessions(_ context.Context, c *Call) error {
 		}
 	}
 	// Without authentication no session belongs to a user.
-	c.killOf(func(session.ID) bool { return all })
-	return nil
+	return c.killOf(ctx, func(session.ID) bool { return all })
 }
 
 var sessionPatternFields = []Field{
 	{Name: "lsid", Kind: Object}, {Name: "uid", Kind: Any}, {Name: "users", Kind: Array}, {Name: "roles", Kind: Array},
 }
 
-func runKillSessionsByPattern(_ context.Context, c *Call) error {
+func runKillSessionsByPattern(ctx context.Context, c *Call) error {
 	type pattern struct {
 		id  *session.ID
 		uid []byte
@@ -168,7 +166,7 @@ func runKillSessionsByPattern(_ context.Context, c *Call) error {
 		}
 		patterns = append(patterns, p)
 	}
-	c.killOf(func(id session.ID) bool {
+	return c.killOf(ctx, func(id session.ID) bool {
 		for _, p := range patterns {
 			if p.id != nil && *p.id == id || p.uid != nil && string(p.uid) == string(id.UID[:]) {
 				return true
@@ -176,20 +174,4 @@ func runKillSessionsByPattern(_ context.Context, c *Call) error {
 		}
 		return all
 	})
-	return nil
-}
-
-// runEndTransaction answers commitTransaction and abortTransaction: there never is a transaction to end.
-func runEndTransaction(_ context.Context, c *Call) error {
-	g := &c.generic
-	if g.txnNumber.IsMissing() || g.autocommit.IsMissing() {
-		return mongoerr.New(mongoerr.CommandFailed, "%s must be run within a transaction", c.Cmd.Name)
-	}
-	n := g.txnNumber.Int64()
-	if latest, ok := c.Session.Latest(); ok && n < latest {
-		return mongoerr.New(mongoerr.TransactionTooOld, "Cannot start transaction with { txnNumber: %d } on session because a newer "+
-			"transaction with txnNumber %d has already started on this session.", n, latest)
-	}
-	return mongoerr.New(mongoerr.NoSuchTransaction, "Given transaction number %d does not match any in-progress transactions. "+
-		"The active transaction number is -1", n).WithLabels(mongoerr.LabelTransientTransaction)
 }

@@ -194,10 +194,10 @@ func appendStorageEngine(cs *Commands, b *bsonval.Builder) {
 
 func appendTransactions(cs *Commands, b *bsonval.Builder) {
 	b.Int64("retriedCommandsCount", cs.stats.retriedCommands.Load()).Int64("retriedStatementsCount", cs.stats.retriedStatements.Load())
-	for _, name := range []string{"transactionsCollectionWriteCount", "currentActive",
-		"currentInactive", "currentOpen", "totalAborted", "totalCommitted", "totalStarted", "totalPrepared"} {
-		b.Int64(name, 0)
-	}
+	n := cs.cfg.Sessions.TransactionCounts()
+	b.Int64("transactionsCollectionWriteCount", n.Stored).Int64("currentActive", n.Active).
+		Int64("currentInactive", n.Open-n.Active).Int64("currentOpen", n.Open).Int64("totalAborted", n.Aborted).
+		Int64("totalCommitted", n.Committed).Int64("totalStarted", n.Started).Int64("totalPrepared", 0)
 }
 
 func appendMemory(_ *Commands, b *bsonval.Builder) {

@@ -9,8 +9,8 @@ import (
 // Table returns the rows of all commands, sorted by name. Each call makes new rows.
 func Table() []*Command {
 	families := [][]*Command{
-		readCommands(), writeCommands(), cursorCommands(), sessionCommands(), handshakeCommands(), diagnosticCommands(),
-		parameterCommands(), replicationCommands(), rwDefaultCommands(), querySettingsCommands(),
+		readCommands(), writeCommands(), cursorCommands(), sessionCommands(), transactionCommands(), handshakeCommands(), diagnosticCommands(),
+		parameterCommands(), replicationCommands(), rwDefaultCommands(), querySettingsCommands(), planCacheCommands(),
 		clusterParameterCommands(), administrationCommands(), ddlCommands(), missingCommands(), {mapReduceCommand()},
 	}
 	var rows []*Command

@@ -48,11 +48,14 @@ type usages struct {
 	byNS map[database.Namespace]*usage
 }
 
-// usage is the use of one collection, by kind.
-type usage [len(usageKinds)]latency
+// usage is the use of one collection, by kind and by class.
+type usage struct {
+	kinds   [len(usageKinds)]latency
+	classes [len(latencyClasses)]histogram
+}
 
 // add counts an operation on a collection that exists.
-func (u *usages) add(ns database.Namespace, exists func() bool, kind int, write bool, took time.Duration) {
+func (u *usages) add(ns database.Namespace, exists func() bool, kind, class int, write bool, took time.Duration) {
 	u.mu.RLock()
 	x := u.byNS[ns]
 	u.mu.RUnlock()
@@ -76,9 +79,10 @@ func (u *usages) add(ns database.Namespace, exists func() bool, kind int, write 
 	}
 	micros := took.Microseconds()
 	for _, k := range [...]int{usageTotal, lock, kind} {
-		x[k].ops.Add(1)
-		x[k].micros.Add(micros)
+		x.kinds[k].ops.Add(1)
+		x.kinds[k].micros.Add(micros)
 	}
+	x.classes[class].add(micros)
 }
 
 // prune forgets collections that are gone.
@@ -108,7 +112,7 @@ func runTop(_ context.Context, c *Call) error {
 			}
 			b.StartDoc(coll.Namespace())
 			for k, kind := range usageKinds {
-				b.StartDoc(kind).Value("time", shortInt(x[k].micros.Load())).Value("count", shortInt(x[k].ops.Load())).End()
+				b.StartDoc(kind).Value("time", shortInt(x.kinds[k].micros.Load())).Value("count", shortInt(x.kinds[k].ops.Load())).End()
 			}
 			b.End()
 		}

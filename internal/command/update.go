@@ -13,7 +13,7 @@ import (
 func updateCommand() *Command {
 	return &Command{
 		Name: "update", Help: "Changes documents of a collection.", First: FirstCollection, APIv1: true, WriteConcern: true,
-		Retryable: true, Transient: true, Run: runUpdate,
+		Retryable: true, InTransaction: true, Transient: true, Run: runUpdate,
 		Fields: writeFields(Field{Name: "updates", Kind: Array, Required: true, Sequence: true}, Field{Name: "let", Kind: Object}),
 	}
 }
@@ -115,12 +115,12 @@ func runUpdate(ctx context.Context, c *Call) error {
 		return err
 	}
 	defer once.end()
-	op, ordered := c.writeOp(ctx), c.BoolOr("ordered", true)
+	op, ordered := c.writeOp(ctx), c.BoolOr("ordered", true) || c.txn != nil
 	res := writeResult{hasModified: true}
 	for i := range statements {
 		got, retried, err := once.update(ctx, c.Database(), op, c.Namespace(), i, &statements[i])
 		if err != nil {
-			if err := res.fail(i, err); err != nil {
+			if err := res.fail(op, i, err); err != nil {
 				return err
 			}
 			if ordered {

@@ -61,13 +61,23 @@ func checkBatchSize(n int) error {
 }
 
 // endsCommand says whether an error is about the command as a whole and not about the statement that met it.
-func endsCommand(e *mongoerr.Error) bool {
+func endsCommand(e *mongoerr.Error, op *database.Op) bool {
+	if op.Txn != nil && isTransient(e.Code, false) {
+		return true
+	}
 	switch e.Code {
 	case mongoerr.Interrupted, mongoerr.InterruptedAtShutdown, mongoerr.MaxTimeMSExpired, mongoerr.ClientDisconnect,
 		mongoerr.ShutdownInProgress, mongoerr.InterruptedDueToReplStateChange, mongoerr.TransactionTooOld:
 		return true
 	}
 	return false
+}
+
+// failTransaction aborts the transaction that a statement has failed in, if there is one.
+func failTransaction(op *database.Op) {
+	if op.Txn != nil {
+		op.Txn.Abort()
+	}
 }
 
 // writeResult collects what the statements of a write command did.
@@ -87,11 +97,12 @@ type upsert struct {
 }
 
 // fail notes the error of a statement; it returns errors that end the command.
-func (r *writeResult) fail(index int, err error) error {
+func (r *writeResult) fail(op *database.Op, index int, err error) error {
 	e := mongoerr.As(err)
-	if e == nil || endsCommand(e) {
+	if e == nil || endsCommand(e, op) {
 		return err
 	}
+	failTransaction(op)
 	r.errors = append(r.errors, database.WriteError{Index: index, Err: e})
 	return nil
 }

@@ -37,8 +37,10 @@ type aggregation struct {
 func (d *DB) newAggregation(ctx context.Context, op *Op, ns Namespace, q *AggregateQuery, cur *Cursor) (*aggregation, error) {
 	a := &aggregation{db: d, op: op}
 	stages := q.Pipeline
-	coll := d.catalog.Collection(ns.DB, ns.Coll)
-	var err error
+	coll, err := d.lookUp(ctx, op, ns)
+	if err != nil {
+		return nil, err
+	}
 	if a.c, err = op.compilation(coll, q.Collation, nil); err != nil {
 		return nil, err
 	}
@@ -47,7 +49,7 @@ func (d *DB) newAggregation(ctx context.Context, op *Op, ns Namespace, q *Aggreg
 		return nil, err
 	}
 	a.c.compiler.NoClock = false
-	if coll != nil && coll.IsView() {
+	if coll != nil && coll.IsView() && !reportsOnNamespace(stages) {
 		if q.Collation != nil && !a.c.collation.Equal(coll.Collation) {
 			return nil, mongoerr.New(mongoerr.OptionNotSupportedOnView,
 				"Cannot override a view's default collation: %s", ns)
@@ -59,7 +61,7 @@ func (d *DB) newAggregation(ctx context.Context, op *Op, ns Namespace, q *Aggreg
 		stages, ns = concatArrays(prefix, stages), base
 	}
 	a.ns = ns
-	a.pipe, err = pipeline.Parse(stages, pipeline.Options{Compiler: a.c.compiler, NS: ns})
+	a.pipe, err = pipeline.Parse(stages, pipeline.Options{Compiler: a.c.compiler, NS: ns, TextIndex: d.textSpec})
 	if err != nil {
 		return nil, err
 	}
@@ -73,6 +75,16 @@ func (d *DB) newAggregation(ctx context.Context, op *Op, ns Namespace, q *Aggreg
 		NewObjectID: d.ids.bytes,
 	}
 	return a, a.pipe.Check(ctx, a.data)
+}
+
+// reportsOnNamespace tells the stage that is about the view itself.
+func reportsOnNamespace(stages bsonval.Doc) bool {
+	_, first, _ := stages.First()
+	if first.Type() != bsonval.TypeDocument {
+		return false
+	}
+	name, _, _ := first.Doc().First()
+	return name == "$collStats"
 }
 
 // open starts the pipeline: its first stages in the planner, the rest behind.
@@ -96,7 +108,7 @@ func (a *aggregation) open(ctx context.Context) (pipeline.Source, error) {
 // Aggregate opens a cursor on the results of a pipeline. Pipelines that end in
 // $out or $merge have run when it returns.
 func (d *DB) Aggregate(ctx context.Context, op *Op, ns Namespace, q *AggregateQuery) (*Cursor, error) {
-	cur := &Cursor{db: d, ns: ns, owner: op.Owner}
+	cur := &Cursor{db: d, ns: ns, owner: op.Owner, tx: op.Txn}
 	if ns.Coll == "" {
 		cur.ns.Coll = "$cmd.aggregate"
 	}
@@ -110,6 +122,9 @@ func (d *DB) Aggregate(ctx context.Context, op *Op, ns Namespace, q *AggregateQu
 }
 
 func (c *Cursor) aggregate(ctx context.Context, op *Op, ns Namespace, q *AggregateQuery) error {
+	if err := c.db.applyAggregateSettings(op, ns, q, false); err != nil {
+		return err
+	}
 	a, err := c.db.newAggregation(ctx, op, ns, q, c)
 	if err != nil {
 		return err

@@ -21,7 +21,9 @@ func (d *DB) CollMod(ctx context.Context, ns Namespace, options bsonval.Doc) (bs
 		if coll == nil {
 			return mongoerr.New(mongoerr.NamespaceNotFound, "ns does not exist: %s", ns)
 		}
-		ch.Hold(coll)
+		if err := ch.Hold(coll); err != nil {
+			return err
+		}
 		if coll.IsView() {
 			return m.changeView(ctx, d, ch, coll)
 		}

@@ -16,7 +16,7 @@ type compilation struct {
 	env       *expr.Env
 	compiler  *expr.Compiler
 	collation *collation.Spec
-	text      *text.Spec // of the collection's text index; nil for none
+	text      *text.Spec      // of the collection's text index; nil for none
 	vars      []bsonval.Value // of let, by slot
 
 	// What env and compiler point to.
@@ -118,4 +118,12 @@ func idOf(filter bsonval.Doc, c *collation.Spec) (bsonval.Value, bool) {
 		return v, c == nil
 	}
 	return bsonval.Missing, false
+}
+
+// filterOf is a document that may have been left out.
+func filterOf(d bsonval.Doc) bsonval.Doc {
+	if d == nil {
+		return bsonval.EmptyDoc
+	}
+	return d
 }

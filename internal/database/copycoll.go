@@ -87,7 +87,15 @@ func (d *DB) copyDocuments(ctx context.Context, coll *catalog.Collection, to Nam
 // moveTo fills the copy while nobody writes the source, puts it in the place of
 // the target and drops the source.
 func (d *DB) moveTo(ctx context.Context, ch *catalog.Change, coll *catalog.Collection, temp, to Namespace, dropTarget bool) error {
-	ch.Hold(coll)
+	// Both before anything is copied, for it must not be copied twice.
+	for _, held := range []*catalog.Collection{coll, ch.Collection(to.DB, to.Coll)} {
+		if held == nil {
+			continue
+		}
+		if err := ch.Hold(held); err != nil {
+			return err
+		}
+	}
 	if ch.Collection(coll.DB, coll.Name) != coll {
 		return mongoerr.New(mongoerr.NamespaceNotFound, "Source collection %s does not exist", coll.Namespace())
 	}

@@ -13,25 +13,29 @@ import (
 	"github.com/archelon-db/archelon/internal/match"
 	"github.com/archelon-db/archelon/internal/mongoerr"
 	"github.com/archelon-db/archelon/internal/plan"
-	"github.com/archelon-db/archelon/internal/storage"
 )
 
 // Count counts the documents that a query finds, after its skip and limit. The
 // number of all documents of a collection is kept, so that costs nothing.
 func (d *DB) Count(ctx context.Context, op *Op, ns Namespace, q *FindQuery) (n int64, err error) {
-	coll := d.catalog.Collection(ns.DB, ns.Coll)
+	coll, err := d.lookUp(ctx, op, ns)
 	switch {
+	case err != nil:
+		return 0, clientError(ctx, err)
 	case coll == nil:
 		_, err = op.checkQuery(q)
 		return 0, err
 	case coll.IsView():
 		return d.countView(ctx, op, ns, q)
-	case len(q.Filter) <= 5 && q.Hint == nil:
+	case len(q.Filter) <= 5 && q.Hint == nil && op.Txn == nil:
 		n, _, err = d.counts(ctx, coll)
 		return clip(n, q), clientError(ctx, err)
 	}
-	txn := d.engine.Begin(storage.TxnOptions{ReadOnly: true})
-	defer txn.Rollback()
+	txn, end, err := d.reading(op)
+	if err != nil {
+		return 0, err
+	}
+	defer end()
 	var view exec.View
 	view.Attach(txn)
 	defer view.Detach()

@@ -123,8 +123,10 @@ func (d *DB) recount(ctx context.Context) error {
 }
 
 func (d *DB) recountOne(ctx context.Context, c *catalog.Collection) error {
-	c.Guard.Lock()
-	defer c.Guard.Unlock()
+	if err := c.Guard.Exclude(ctx); err != nil {
+		return err
+	}
+	defer c.Guard.Readmit()
 	txn := d.engine.Begin(storage.TxnOptions{ReadOnly: true})
 	defer txn.Rollback()
 	it, err := txn.Scan(ctx, c.Table, storage.RecordRange{})

@@ -35,6 +35,7 @@ type Cursor struct {
 	view      exec.View
 	env       *expr.Env // its Ctx is the present batch's
 	noTimeout bool
+	tx        *Transaction // that the cursor belongs to and dies with; nil for none
 
 	pending []byte // a document that did not fit into the last batch
 	done    bool
@@ -48,14 +49,22 @@ type Cursor struct {
 // Namespace is the collection that the cursor reads.
 func (c *Cursor) Namespace() Namespace { return c.ns }
 
-// attach begins a read transaction for a batch.
-func (c *Cursor) attach() { c.view.Attach(c.db.engine.Begin(storage.TxnOptions{ReadOnly: true})) }
+// attach begins a read transaction for a batch, or goes on with that of the cursor.
+func (c *Cursor) attach() {
+	if c.tx != nil {
+		c.view.Attach(c.tx.txn)
+		return
+	}
+	c.view.Attach(c.db.engine.Begin(storage.TxnOptions{ReadOnly: true}))
+}
 
 // detach ends it; scans remember where they are.
 func (c *Cursor) detach() {
 	if txn := c.view.Txn(); txn != nil {
 		c.view.Detach()
-		txn.Rollback()
+		if c.tx == nil {
+			txn.Rollback()
+		}
 	}
 }
 
@@ -213,8 +222,8 @@ func (cs *cursors) kill(which func(*Cursor) bool, timedOut bool) int {
 
 func (cs *cursors) closeAll() { cs.kill(func(*Cursor) bool { return true }, false) }
 
-// CheckOut takes a parked cursor for one batch.
-func (d *DB) CheckOut(id int64, ns Namespace, owner string) (*Cursor, error) {
+// CheckOut takes a parked cursor for one batch, in the transaction it was opened in.
+func (d *DB) CheckOut(id int64, ns Namespace, owner string, tx *Transaction) (*Cursor, error) {
 	cs := d.cursors
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
@@ -226,12 +235,18 @@ func (d *DB) CheckOut(id int64, ns Namespace, owner string) (*Cursor, error) {
 		return nil, mongoerr.New(mongoerr.Unauthorized,
 			"Requested getMore on namespace '%s', but cursor belongs to a different namespace %s", ns, c.ns)
 	case c.owner != "" && owner == "":
-		return nil, mongoerr.New(50738, "Cannot run getMore on cursor %d, which was created in session, without an lsid", id)
+		return nil, mongoerr.New(50737, "Cannot run getMore on cursor %d, which was created in session, without an lsid", id)
 	case c.owner != owner && owner != "":
 		if c.owner == "" {
-			return nil, mongoerr.New(50737, "Cannot run getMore on cursor %d, which was not created in a session, in session", id)
+			return nil, mongoerr.New(50736, "Cannot run getMore on cursor %d, which was not created in a session, in session", id)
 		}
-		return nil, mongoerr.New(50739, "Cannot run getMore on cursor %d, which was created in another session", id)
+		return nil, mongoerr.New(50738, "Cannot run getMore on cursor %d, which was created in another session", id)
+	case tx != nil && c.tx == nil:
+		return nil, mongoerr.New(50739, "Cannot run getMore on cursor %d, which was not created in a transaction, in transaction", id)
+	case tx == nil && c.tx != nil:
+		return nil, mongoerr.New(50740, "Cannot run getMore on cursor %d, which was created in transaction, without a txnNumber", id)
+	case tx != c.tx:
+		return nil, mongoerr.New(50741, "Cannot run getMore on cursor %d, which was created in another transaction", id)
 	case c.inUse:
 		return nil, mongoerr.New(mongoerr.CursorInUse, "cursor id %d is already in use", id)
 	}

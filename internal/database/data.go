@@ -35,7 +35,10 @@ var _ pipeline.Data = (*data)(nil)
 
 // Open implements pipeline.Data.
 func (t *data) Open(ctx context.Context, ns Namespace, q pipeline.Query) (pipeline.Source, error) {
-	coll := t.db.catalog.Collection(ns.DB, ns.Coll)
+	coll, err := t.db.lookUp(ctx, t.op, ns)
+	if err != nil {
+		return nil, err
+	}
 	ec := t.c.compiler.NewContext()
 	copy(ec.Vars, q.Vars)
 	m, err := t.matcher(q)
@@ -48,7 +51,7 @@ func (t *data) Open(ctx context.Context, ns Namespace, q pipeline.Query) (pipeli
 			return nil, err
 		}
 	}
-	src := &collSource{data: t, q: q, ec: ec, order: order, skip: q.Skip, left: -1}
+	src := &collSource{data: t, q: q, ec: ec, order: order, skip: q.Skip, left: -1, scored: coll.TextSpec() != nil && m.HasText()}
 	if q.Limit > 0 {
 		src.left = q.Limit
 	}
@@ -64,9 +67,11 @@ func (t *data) Open(ctx context.Context, ns Namespace, q pipeline.Query) (pipeli
 	if t.hint != nil && ns == t.hinted {
 		pq.Hint = t.hint
 	}
+	pq.Allowed = t.op.settings.allowed(ns)
 	open := t.db.openScan
 	if t.explain {
 		open = t.db.openTried
+		src.filtered = t.db.filters.of(coll, pq) != nil
 	}
 	if src.scan, src.trials, err = open(ctx, &t.cur.view, coll, pq, ec); err != nil {
 		return nil, err
@@ -102,7 +107,7 @@ func (t *data) openView(ctx context.Context, ns Namespace) (pipeline.Source, err
 		return nil, err
 	}
 	c := &compilation{env: t.c.env, compiler: expr.NewCompiler(t.c.env), collation: t.c.collation}
-	pipe, err := pipeline.Parse(stages, pipeline.Options{Compiler: c.compiler, NS: base})
+	pipe, err := pipeline.Parse(stages, pipeline.Options{Compiler: c.compiler, NS: base, TextIndex: t.db.textSpec})
 	if err != nil {
 		return nil, err
 	}
@@ -116,16 +121,21 @@ func (t *data) openView(ctx context.Context, ns Namespace) (pipeline.Source, err
 
 // collSource reads one collection (or view) for a pipeline.
 type collSource struct {
-	data    *data
-	q       pipeline.Query
-	ec      *expr.Context
-	order   *sortkey.Pattern
-	trials  []exec.Trial
-	scan    *exec.Scan
-	view    pipeline.Source // of a view, instead of scan
-	matcher *match.Matcher  // applied to a view's documents
-	sorter  *pipeline.Sorter
-	sorted  pipeline.Source
+	data   *data
+	q      pipeline.Query
+	ec     *expr.Context
+	order  *sortkey.Pattern
+	trials []exec.Trial
+
+	filtered bool // an index filter limits the plans; set for explain
+	scan     *exec.Scan
+	view     pipeline.Source // of a view, instead of scan
+	matcher  *match.Matcher  // applied to a view's documents
+	sorter   *pipeline.Sorter
+	sorted   pipeline.MetaSource
+
+	scored bool // documents have a text score
+	score  float64
 
 	skip, left int64 // left < 0 is no limit
 }
@@ -174,7 +184,7 @@ func (s *collSource) sort(ctx context.Context, d bsonval.Doc, err error) error {
 		Expr: s.data.c.env, AllowDiskUse: true, TempFile: s.data.db.tempFile,
 	})
 	for ; err == nil; d, err = s.found(ctx) {
-		if err := s.sorter.Add(d, nil); err != nil {
+		if err := s.sorter.Add(d, s.Metadata()); err != nil {
 			return err
 		}
 	}
@@ -188,6 +198,7 @@ func (s *collSource) sort(ctx context.Context, d bsonval.Doc, err error) error {
 func (s *collSource) found(ctx context.Context) (bsonval.Doc, error) {
 	if s.scan != nil {
 		row, err := s.scan.Next(ctx)
+		s.score = row.Score
 		return row.Doc, err
 	}
 	for {
@@ -199,6 +210,27 @@ func (s *collSource) found(ctx context.Context) (bsonval.Doc, error) {
 			return d, err
 		}
 	}
+}
+
+// Metadata implements pipeline.MetaSource: the score of a text search and the
+// index key, if they are known and wanted.
+func (s *collSource) Metadata() bsonval.Doc {
+	switch {
+	case !s.scored && !s.q.IndexKeys:
+		return nil
+	case s.sorted != nil:
+		return s.sorted.Metadata()
+	}
+	b := bsonval.NewBuilder()
+	if s.scored {
+		b.Double("textScore", s.score)
+	}
+	if s.q.IndexKeys && s.scan != nil {
+		if key := s.scan.KeyDoc(); !key.IsEmpty() {
+			b.Doc("indexKey", key)
+		}
+	}
+	return b.Build()
 }
 
 // Close implements pipeline.Source.
@@ -255,7 +287,7 @@ func (t *data) HasUniqueIndex(_ context.Context, ns Namespace, fields []string) 
 // System implements pipeline.Data.
 func (t *data) System(ctx context.Context, ns Namespace, stage string, arg bsonval.Doc) (pipeline.Source, error) {
 	switch stage {
-	case "$collStats", "$indexStats", "$planCacheStats", "$listCatalog", "$listClusterCatalog":
+	case "$collStats", "$indexStats", "$planCacheStats", "$querySettings", "$listCatalog", "$listClusterCatalog":
 		docs, err := t.db.systemStage(ctx, ns, stage, arg)
 		return pipeline.NewList(docs), err
 	}
@@ -265,12 +297,25 @@ func (t *data) System(ctx context.Context, ns Namespace, stage string, arg bsonv
 	return t.db.System(ctx, ns, stage, arg)
 }
 
-// GeoIndexes implements pipeline.Data. There are no geo indexes yet.
+// GeoIndexes implements pipeline.Data.
 func (t *data) GeoIndexes(_ context.Context, ns Namespace) ([]pipeline.GeoIndex, error) {
-	if t.db.catalog.Collection(ns.DB, ns.Coll) == nil {
+	coll := t.db.catalog.Collection(ns.DB, ns.Coll)
+	if coll == nil {
 		return nil, mongoerr.New(mongoerr.NamespaceNotFound, "$geoNear requires a collection, but %s does not exist", ns)
 	}
-	return nil, nil
+	var list []pipeline.GeoIndex
+	for _, x := range coll.Indexes {
+		if !x.Ready || x.Hidden || x.Kind != indexkey.Kind2D && x.Kind != indexkey.Kind2DSphere {
+			continue
+		}
+		it := x.Key.Iter()
+		for it.Next() {
+			if it.Value().Type() == bsonval.TypeString {
+				list = append(list, pipeline.GeoIndex{Field: string(it.Key()), Kind: string(x.Kind)})
+			}
+		}
+	}
+	return list, nil
 }
 
 // outCounter makes the names of $out's temporary collections different.

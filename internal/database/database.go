@@ -51,9 +51,15 @@ type DB struct {
 	js      *js.Engine
 
 	cursors *cursors
-	plans   planCache
-	ids     objectIDs
-	hints   idHints
+	// transactions are those that are open, for Close.
+	transactions transactions
+	plans        planCache
+	filters      indexFilters
+	ids          objectIDs
+	hints        idHints
+
+	settings       atomic.Pointer[settingsByHash] // nil for none
+	settingsChange sync.Mutex                     // serialises changes of settings
 
 	counted      chan struct{} // closed when the collections have been counted after a crash
 	catalogCount sync.Mutex    // serialises recount
@@ -62,6 +68,10 @@ type DB struct {
 
 	// Metrics counts what was done since the start.
 	Metrics Metrics
+
+	// LatencyStats tells how often a collection was read and written and how long
+	// that took, for $collStats; set by the command layer before serving.
+	LatencyStats func(ns Namespace, histograms bool) bsonval.Doc
 
 	// System opens aggregation stages that report on the server as a whole
 	// ($currentOp, $listLocalSessions …); set by the command layer before serving.
@@ -97,6 +107,10 @@ func Open(ctx context.Context, cfg Config) (*DB, error) {
 		stop()
 		return nil, err
 	}
+	if err := d.loadQuerySettings(ctx); err != nil {
+		stop()
+		return nil, err
+	}
 	if err := d.dropUnfinishedIndexes(ctx); err != nil {
 		stop()
 		return nil, err
@@ -111,6 +125,7 @@ func Open(ctx context.Context, cfg Config) (*DB, error) {
 func (d *DB) Close() error {
 	d.stop()
 	d.work.Wait()
+	d.transactions.abortAll()
 	d.cursors.closeAll()
 	return errors.Join(d.saveCounts(context.Background()), d.engine.Close())
 }
@@ -144,12 +159,19 @@ type Op struct {
 	// Owner is the session that cursors belong to; empty for none.
 	Owner string
 
+	// Txn is the multi-document transaction that the operation is part of; nil for
+	// an operation that stands for itself.
+	Txn *Transaction
+
 	// BeforeCommit, if set, is called in each write transaction just before it
 	// commits, to store what must be decided together with the write.
 	BeforeCommit func(ctx context.Context, txn storage.Txn) error
 
 	// Outcome is what the transaction has done, when BeforeCommit is called.
 	Outcome Outcome
+
+	settings *QuerySettings // of the command's shape; nil for none
+	settled  bool           // settings have been looked for
 }
 
 // NewOp makes an operation that begins now.

@@ -151,11 +151,14 @@ func TestIndexSpecs(t *testing.T) {
 		{`{key: {"a..b": 1}, name: "x"}`, mongoerr.CannotCreateIndex},
 		{`{key: {"$a": 1}, name: "x"}`, mongoerr.CannotCreateIndex},
 		{`{key: {a: "abc"}, name: "x"}`, mongoerr.CannotCreateIndex},
-		{`{key: {a: "hashed"}, name: "x"}`, mongoerr.NotImplemented},
+		{`{key: {a: "hashed"}, name: "hashed"}`, 0},
 		{`{key: {a: "hashed", b: "hashed"}, name: "x"}`, 31303},
 		{`{key: {a: "text"}, name: "x", weights: {a: 0}}`, mongoerr.CannotCreateIndex},
-		{`{key: {a: "text"}, name: "x"}`, mongoerr.NotImplemented},
-		{`{key: {"$**": 1}, name: "x"}`, mongoerr.NotImplemented},
+		{`{key: {a: "text"}, name: "text"}`, 0},
+		{`{key: {b: "text"}, name: "x"}`, mongoerr.IndexOptionsConflict},
+		{`{key: {b: 1, a: "text"}, name: "x"}`, mongoerr.CannotCreateIndex},
+		{`{key: {a: "text"}, name: "x", textIndexVersion: 2}`, mongoerr.NotImplemented},
+		{`{key: {"$**": 1}, name: "wildcard"}`, 0},
 		{`{key: {"$**": 1}, name: "x", wildcardProjection: {a: 1, b: 0}}`, 31254},
 		{`{key: {_id: -1}, name: "x"}`, mongoerr.BadValue},
 		{`{key: {a: 1}, name: "_id_"}`, mongoerr.BadValue},
@@ -189,7 +192,7 @@ func TestIndexSpecs(t *testing.T) {
 	_, err = d.DropIndexes(t.Context(), ns, bsonval.Document(parse(t, `{a: 1}`)))
 	fails(t, err, mongoerr.AmbiguousIndexKeyPattern)
 	was, err := d.DropIndexes(t.Context(), ns, bsonval.String("*"))
-	if err != nil || was != 5 || len(d.Catalog().Collection(ns.DB, ns.Coll).Indexes) != 1 {
+	if err != nil || was != 8 || len(d.Catalog().Collection(ns.DB, ns.Coll).Indexes) != 1 {
 		t.Errorf("drop of all indexes: were %d, %v", was, err)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"slices"
 
 	"github.com/archelon-db/archelon/internal/bsonval"
 	"github.com/archelon-db/archelon/internal/catalog"
@@ -39,6 +40,9 @@ type FindQuery struct {
 	// distinct is the path whose different values are wanted of the documents.
 	distinct string
 
+	// count is set for queries whose documents are only counted.
+	count bool
+
 	// explain is set for queries that are explained.
 	explain bool
 }
@@ -46,7 +50,13 @@ type FindQuery struct {
 // Find opens a cursor on the documents of a collection or view. One that does
 // not exist is empty.
 func (d *DB) Find(ctx context.Context, op *Op, ns Namespace, q *FindQuery) (*Cursor, error) {
-	coll := d.catalog.Collection(ns.DB, ns.Coll)
+	if err := d.applyFindSettings(op, ns, q); err != nil {
+		return nil, err
+	}
+	coll, err := d.lookUp(ctx, op, ns)
+	if err != nil {
+		return nil, clientError(ctx, err)
+	}
 	if coll != nil && coll.IsView() {
 		return d.findView(ctx, op, ns, q)
 	}
@@ -54,7 +64,7 @@ func (d *DB) Find(ctx context.Context, op *Op, ns Namespace, q *FindQuery) (*Cur
 		return nil, mongoerr.New(mongoerr.BadValue,
 			"error processing query: ns=%s tailable cursor requested on non capped collection", ns)
 	}
-	cur := &Cursor{db: d, ns: ns, owner: op.Owner, noTimeout: q.NoCursorTimeout}
+	cur := &Cursor{db: d, ns: ns, owner: op.Owner, tx: op.Txn, noTimeout: q.NoCursorTimeout}
 	cur.attach()
 	f, err := d.newFinder(ctx, op, coll, q, &cur.view)
 	if err != nil {
@@ -73,6 +83,7 @@ type finder struct {
 	coll *catalog.Collection
 	ec   *expr.Context
 
+	allowed *plan.IndexSet // by query settings; nil for all
 	matcher *match.Matcher
 	sort    *sortkey.Pattern
 	proj    *projection.Projection
@@ -81,15 +92,42 @@ type finder struct {
 	sorter  *pipeline.Sorter
 	sorted  pipeline.MetaSource
 
+	scored bool    // documents have a text score
+	score  float64 // of the last one
+
+	keyed bool             // the projection asks for index keys
+	id    storage.RecordID // of the document being projected
+
 	skip, left int64 // left < 0 is no limit
 	buf        []byte
 }
 
 // newFinder plans a find. The view must have a transaction. coll may be nil.
 func (d *DB) newFinder(ctx context.Context, op *Op, coll *catalog.Collection, q *FindQuery, view *exec.View) (*finder, error) {
-	f := &finder{db: d, q: q, coll: coll, skip: q.Skip, left: -1}
+	f, err := op.compileFind(coll, q)
+	if err != nil {
+		return nil, err
+	}
+	f.db, f.skip, f.left = d, q.Skip, -1
 	if q.Limit > 0 {
 		f.left = q.Limit
+	}
+	if coll == nil {
+		return f, nil
+	}
+	open := d.openScan
+	if q.explain {
+		open = d.openTried
+	}
+	f.scan, f.trials, err = open(ctx, view, coll, f.query(), f.ec)
+	return f, err
+}
+
+// compileFind compiles the parts of a find. coll may be nil.
+func (op *Op) compileFind(coll *catalog.Collection, q *FindQuery) (*finder, error) {
+	f := &finder{q: q, coll: coll}
+	if coll != nil {
+		f.allowed = op.settings.allowed(Namespace{DB: coll.DB, Coll: coll.Name})
 	}
 	var err error
 	if f.c, err = op.compilation(coll, q.Collation, q.Let); err != nil {
@@ -98,9 +136,14 @@ func (d *DB) newFinder(ctx context.Context, op *Op, coll *catalog.Collection, q 
 	if f.matcher, err = f.c.filter(q.Filter, 0); err != nil {
 		return nil, err
 	}
+	f.scored = f.c.text != nil && f.matcher.HasText()
+	f.c.compiler.NoTextScore = !f.scored
 	if len(q.Sort) > 5 && q.Sort.Lookup("$natural").IsMissing() {
 		if f.sort, err = sortkey.Compile(q.Sort); err != nil {
 			return nil, err
+		}
+		if !f.scored && f.sort.UsesMeta("textScore") {
+			return nil, expr.ErrNoTextScore()
 		}
 	}
 	if len(q.Projection) > 5 {
@@ -115,22 +158,37 @@ func (d *DB) newFinder(ctx context.Context, op *Op, coll *catalog.Collection, q 
 		}
 	}
 	f.ec = f.c.context()
-	if coll == nil {
-		return f, nil
+	if f.proj != nil {
+		f.keyed = slices.Contains(f.proj.ExprDeps().Meta, "indexKey")
 	}
-	open := d.openScan
-	if q.explain {
-		open = d.openTried
+	if f.scored || f.proj != nil {
+		f.ec.Meta = f.meta
 	}
-	f.scan, f.trials, err = open(ctx, view, coll, f.query(), f.ec)
-	return f, err
+	return f, nil
+}
+
+// meta gives the metadata of the document that was found last.
+func (f *finder) meta(name string) bsonval.Value {
+	switch {
+	case name == "textScore" && f.scored:
+		return bsonval.Double(f.score)
+	case name == "recordId" && f.id != 0:
+		return bsonval.Int64(int64(f.id))
+	case name == "indexKey" && f.sorted != nil:
+		return f.sorted.Metadata().Lookup("indexKey")
+	case name == "indexKey":
+		if key := f.scan.KeyDoc(); !key.IsEmpty() {
+			return bsonval.Document(key)
+		}
+	}
+	return bsonval.Missing
 }
 
 // query is what is asked of the planner.
 func (f *finder) query() *plan.Query {
 	q := &plan.Query{
 		Filter: f.matcher, Sort: f.sort, Collation: f.c.collation, Hint: f.q.Hint, Min: f.q.Min, Max: f.q.Max,
-		Need: f.need(), Distinct: f.q.distinct,
+		Need: f.need(), Distinct: f.q.distinct, Allowed: f.allowed,
 	}
 	if v := f.q.Sort.Lookup("$natural"); len(f.q.Sort) > 5 && v.IsNumber() && q.Hint == nil {
 		q.Hint = &plan.Hint{Natural: 1}
@@ -146,6 +204,9 @@ func (f *finder) query() *plan.Query {
 func (f *finder) need() []string {
 	if f.q.distinct != "" {
 		return []string{f.q.distinct}
+	}
+	if f.q.count {
+		return []string{}
 	}
 	if f.proj == nil || f.q.ReturnKey || f.q.ShowRecordID {
 		return nil
@@ -188,6 +249,7 @@ func (f *finder) next(ctx context.Context) (bsonval.Doc, storage.RecordID, error
 		row, err := f.scan.Next(ctx)
 		// Only now it is certain which plan runs.
 		if f.sort == nil || f.scan.Plan.Sorted {
+			f.score = row.Score
 			return row.Doc, row.ID, err
 		}
 		if err := f.fill(ctx, row, err); err != nil {
@@ -198,7 +260,9 @@ func (f *finder) next(ctx context.Context) (bsonval.Doc, storage.RecordID, error
 	if err != nil {
 		return nil, 0, err
 	}
-	return d, storage.RecordID(f.sorted.Metadata().Lookup("id").Int64()), nil
+	meta := f.sorted.Metadata()
+	f.score = meta.Lookup("textScore").AsDouble()
+	return d, storage.RecordID(meta.Lookup("id").Int64()), nil
 }
 
 // fill sorts everything the scan finds, of which the first row has been found
@@ -211,10 +275,18 @@ func (f *finder) fill(ctx context.Context, row exec.Row, err error) error {
 	f.sorter = pipeline.NewSorter(f.sort, limit, &pipeline.Env{
 		Expr: f.c.env, AllowDiskUse: f.q.AllowDiskUse, TempFile: f.db.tempFile,
 	})
+	withMeta := f.scored || f.q.ShowRecordID || f.keyed
 	var meta bsonval.Doc
 	for ; err == nil; row, err = f.scan.Next(ctx) {
-		if f.q.ShowRecordID {
-			meta = bsonval.NewBuilder().Int64("id", int64(row.ID)).Build()
+		if withMeta {
+			b := bsonval.NewBuilder().Int64("id", int64(row.ID))
+			if f.scored {
+				b.Double("textScore", row.Score)
+			}
+			if key := f.scan.KeyDoc(); f.keyed && !key.IsEmpty() {
+				b.Doc("indexKey", key)
+			}
+			meta = b.Build()
 		}
 		if err := f.sorter.Add(row.Doc, meta); err != nil {
 			return err
@@ -245,7 +317,7 @@ func (f *finder) write(dst []byte, d bsonval.Doc, id storage.RecordID) ([]byte, 
 				return dst, err
 			}
 		}
-		f.ec.Root = d
+		f.ec.Root, f.id = d, id
 		if dst, err = f.proj.Append(dst, f.ec, d, index); err != nil {
 			return dst, err
 		}

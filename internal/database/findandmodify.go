@@ -64,7 +64,7 @@ func (d *DB) FindAndModify(ctx context.Context, op *Op, ns Namespace, s *FindAnd
 			op.Outcome.Found = res
 			return err
 		})
-		if !s.Upsert || attempt > 3 || !mongoerr.Is(err, mongoerr.DuplicateKey) || !u.retryUpsert(err) {
+		if !s.Upsert || op.Txn != nil || attempt > 3 || !mongoerr.Is(err, mongoerr.DuplicateKey) || !u.retryUpsert(err) {
 			break
 		}
 	}

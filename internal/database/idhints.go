@@ -63,4 +63,6 @@ func (h idHint) remember(id storage.RecordID) {
 }
 
 // hasID says whether a document's _id equals a value.
-func hasID(doc []byte, id bsonval.Value) bool { return bsonval.Equal(bsonval.Doc(doc).Lookup("_id"), id) }
+func hasID(doc []byte, id bsonval.Value) bool {
+	return bsonval.Equal(bsonval.Doc(doc).Lookup("_id"), id)
+}

@@ -112,8 +112,10 @@ func (b *indexBuild) batch(ctx context.Context, op *Op) (more bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	coll.Guard.Lock()
-	defer coll.Guard.Unlock()
+	if err := coll.Guard.Exclude(ctx); err != nil {
+		return false, err
+	}
+	defer coll.Guard.Readmit()
 	if coll, err = b.collection(b.db.catalog.Snapshot()); err != nil {
 		return false, err
 	}
@@ -188,7 +190,9 @@ func (b *indexBuild) abandon(ctx context.Context, ch *catalog.Change) error {
 	if coll == nil || coll.UUID != b.uuid {
 		return nil
 	}
-	ch.Hold(coll)
+	if err := ch.Hold(coll); err != nil {
+		return err
+	}
 	var drop []*catalog.Index
 	for _, x := range coll.Indexes {
 		if slices.ContainsFunc(b.indexes, func(y *catalog.Index) bool { return x.ID == y.ID }) {

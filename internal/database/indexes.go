@@ -80,7 +80,9 @@ func (a *indexAddition) register(ctx context.Context, ch *catalog.Change) error 
 	case coll.IsView():
 		return errIsView(a.ns)
 	default:
-		ch.Hold(coll)
+		if err := ch.Hold(coll); err != nil {
+			return err
+		}
 	}
 	a.result = CreatedIndexes{Before: len(coll.Indexes), CreatedCollection: fresh}
 	if err := a.add(coll); err != nil || a.waitFor != nil {
@@ -214,7 +216,9 @@ func (d *DB) DropIndexes(ctx context.Context, ns Namespace, which bsonval.Value)
 		case coll.IsView():
 			return errIsView(ns)
 		}
-		ch.Hold(coll)
+		if err := ch.Hold(coll); err != nil {
+			return err
+		}
 		was = len(coll.Indexes)
 		drop, err := chooseIndexes(coll, which)
 		if err != nil || len(drop) == 0 {

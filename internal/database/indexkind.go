@@ -26,8 +26,8 @@ var (
 	btreeKind    = indexKind{name: "btree", built: true, collated: true}
 	hashedKind   = indexKind{name: "hashed", built: true, checkMore: checkHashed}
 	textKind     = indexKind{name: "text", built: true, checkMore: checkText}
-	flatKind     = indexKind{name: "2d", checkMore: check2D}
-	sphereKind   = indexKind{name: "2dsphere", collated: true, checkMore: checkSphere}
+	flatKind     = indexKind{name: "2d", built: true, checkMore: check2D}
+	sphereKind   = indexKind{name: "2dsphere", built: true, collated: true, checkMore: checkSphere}
 	wildcardKind = indexKind{name: "wildcard", built: true, collated: true, checkMore: checkWildcard}
 )
 
@@ -191,34 +191,6 @@ func checkHashed(s *indexSpec) error {
 	return nil
 }
 
-func check2D(s *indexSpec) error {
-	if v := s.get("bits"); !v.IsMissing() {
-		if n := v.TruncInt64(); n < 1 || n > 32 {
-			return mongoerr.New(mongoerr.InvalidOptions, "bits for hash must be > 0 and <= 32, but %d bits were specified", n)
-		}
-	}
-	low, high := -180.0, 180.0
-	if v := s.get("min"); !v.IsMissing() {
-		low = v.AsDouble()
-	}
-	if v := s.get("max"); !v.IsMissing() {
-		high = v.AsDouble()
-	}
-	if !(low < high) {
-		return mongoerr.New(mongoerr.InvalidOptions, "region for hash must be valid and have positive area, but [%v, %v] was specified", low, high)
-	}
-	return nil
-}
-
-func checkSphere(s *indexSpec) error {
-	if v := s.get("2dsphereIndexVersion"); !v.IsMissing() {
-		if n := v.TruncInt64(); n < 1 || n > 3 {
-			return mongoerr.New(mongoerr.CannotCreateIndex, "unsupported geo index version { 2dsphereIndexVersion : %d }, only support versions: [1,2,3]", n)
-		}
-	}
-	return nil
-}
-
 func checkWildcard(s *indexSpec) error {
 	if n, _ := s.get("v").AsInt64(); n == 1 {
 		return mongoerr.New(mongoerr.CannotCreateIndex, "Index type 'wildcard' needs index version 2")
@@ -244,6 +216,9 @@ func checkWildcard(s *indexSpec) error {
 	if err := checkProjectionValues(v.Doc()); err != nil {
 		return err
 	}
+	if err := checkCollisions(v.Doc()); err != nil {
+		return err
+	}
 	if _, err := projection.Compile(v.Doc(), projection.Options{Mode: projection.Aggregate}); err != nil {
 		return err
 	}
@@ -263,6 +238,21 @@ func checkProjectionValues(d bsonval.Doc) error {
 		case v.Type() != bsonval.TypeBool && !v.IsNumber():
 			return mongoerr.New(51271, "Bad projection specification, cannot use computed fields when parsing a spec in strict mode: %s",
 				bsonval.FormatDoc(d))
+		}
+	}
+	return nil
+}
+
+// checkCollisions refuses a wildcardProjection that names a path and one under it,
+// which counts before anything else that is wrong with it.
+func checkCollisions(d bsonval.Doc) error {
+	outer := d.Iter()
+	for outer.Next() {
+		inner := d.Iter()
+		for inner.Next() {
+			if rest, under := strings.CutPrefix(inner.KeyStr(), outer.KeyStr()+"."); under {
+				return mongoerr.New(31249, "Path collision at %s remaining portion %s", inner.KeyStr(), rest)
+			}
 		}
 	}
 	return nil

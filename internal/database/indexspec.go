@@ -325,14 +325,21 @@ func (s *indexSpec) normal(order *collation.Spec) (bsonval.Doc, error) {
 			if s.kind.name != textKind.name {
 				b.Value(string(it.Key()), v)
 			}
+		case "2dsphereIndexVersion":
+			if s.kind.name != sphereKind.name {
+				b.Value(string(it.Key()), v)
+			}
 		case "expireAfterSeconds":
 			b.Int32("expireAfterSeconds", int32(v.TruncInt64()))
 		default:
 			b.Value(string(it.Key()), v)
 		}
 	}
-	if s.kind.name == textKind.name {
+	switch s.kind.name {
+	case textKind.name:
 		s.appendText(b)
+	case sphereKind.name:
+		s.appendSphere(b)
 	}
 	if given != nil {
 		b.Doc("collation", given.Doc())

@@ -71,13 +71,16 @@ func (d *DB) insertBatch(ctx context.Context, op *Op, ns Namespace, docs []bsonv
 				return err
 			}
 			res.Errors = append(res.Errors, WriteError{base + taken, e})
-			stop = ordered
+			stop = ordered || op.Txn != nil
 		}
 		op.Outcome.InsertFrom, op.Outcome.InsertTo, op.Outcome.InsertErrors = base, base+taken, res.Errors
 		return nil
 	})
 	if err != nil {
 		return taken, true, err
+	}
+	if op.Txn != nil && len(res.Errors) > 0 {
+		op.Txn.Abort()
 	}
 	total.N += res.N
 	total.Errors = append(total.Errors, res.Errors...)

@@ -52,7 +52,7 @@ func (w *writer) selection(c *compilation, filter, sort bsonval.Doc, hint *plan.
 			return nil, err
 		}
 	}
-	s.matcher, err = c.filter(s.filter, match.FeatureNear|match.FeatureText)
+	s.matcher, err = c.filter(s.filter, match.FeatureNear)
 	return s, err
 }
 
@@ -157,15 +157,20 @@ func (w *writer) claim(ctx context.Context, id storage.RecordID) ([]byte, error)
 // all lists the records that match, in the order of the plan, as of one moment.
 func (d *DB) all(ctx context.Context, op *Op, ns Namespace, c *compilation, m *match.Matcher, hint *plan.Hint,
 ) ([]storage.RecordID, error) {
-	coll := d.catalog.Collection(ns.DB, ns.Coll)
+	coll, err := d.lookUp(ctx, op, ns)
 	switch {
+	case err != nil:
+		return nil, err
 	case coll == nil:
 		return nil, nil
 	case coll.IsView():
 		return nil, mongoerr.New(mongoerr.CommandNotSupportedOnView, "Namespace %s is a view, not a collection", ns)
 	}
-	txn := d.engine.Begin(storage.TxnOptions{ReadOnly: true})
-	defer txn.Rollback()
+	txn, end, err := d.reading(op)
+	if err != nil {
+		return nil, err
+	}
+	defer end()
 	var view exec.View
 	view.Attach(txn)
 	defer view.Detach()

@@ -17,7 +17,7 @@ func TestMapReduce(t *testing.T) {
 			Map:      "function() { emit(this.cust, this.price * factor) }",
 			Reduce:   "function(key, values) { return Array.sum(values) }",
 			Finalize: "function(key, v) { return {total: v} }",
-			Scope:    doc(t, `{"factor": 2}`), Out: out, Target: Namespace{ns.DB, target},
+			Scope:    doc(t, `{"factor": 2}`), Out: out, Target: Namespace{DB: ns.DB, Coll: target},
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -33,12 +33,12 @@ func TestMapReduce(t *testing.T) {
 		t.Errorf("inline: %v", got)
 	}
 	run(OutReplace, "totals")
-	cur, err := d.Find(t.Context(), d.NewOp(t.Context()), Namespace{ns.DB, "totals"}, &FindQuery{})
+	cur, err := d.Find(t.Context(), d.NewOp(t.Context()), Namespace{DB: ns.DB, Coll: "totals"}, &FindQuery{})
 	if got := results(t, cur, err); !slices.Equal(got, want) {
 		t.Errorf("replace: %v", got)
 	}
 	run(OutMerge, "totals")
-	cur, err = d.Find(t.Context(), d.NewOp(t.Context()), Namespace{ns.DB, "totals"}, &FindQuery{})
+	cur, err = d.Find(t.Context(), d.NewOp(t.Context()), Namespace{DB: ns.DB, Coll: "totals"}, &FindQuery{})
 	if got := results(t, cur, err); !slices.Equal(got, want) {
 		t.Errorf("merge: %v", got)
 	}

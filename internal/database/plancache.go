@@ -2,8 +2,10 @@ package database
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/archelon-db/archelon/internal/bsonval"
 	"github.com/archelon-db/archelon/internal/catalog"
@@ -31,6 +33,19 @@ type planKey struct {
 type cachedPlan struct {
 	identity string
 	works    int64 // steps of the trial
+
+	// What $planCacheStats tells of the trial.
+	created     time.Time
+	query, sort bsonval.Doc
+	trials      []exec.Trial // the winner first
+	filtered    bool         // an index filter limited the plans
+}
+
+func newCachedPlan(q *plan.Query, trials []exec.Trial, filtered bool) cachedPlan {
+	return cachedPlan{
+		identity: trials[0].Plan.Identity(), works: trials[0].Stats.Works, created: time.Now(),
+		query: match.ToBSON(q.Filter.Root()), sort: sortDoc(q.Sort), trials: trials, filtered: filtered,
+	}
 }
 
 func (c *planCache) get(k planKey) (cachedPlan, bool) {
@@ -72,13 +87,6 @@ func (c *planCache) forget(coll *catalog.Collection) {
 	}
 }
 
-// PlanCacheClear forgets the chosen plans of a collection.
-func (d *DB) PlanCacheClear(ns Namespace) {
-	if coll := d.catalog.Collection(ns.DB, ns.Coll); coll != nil {
-		d.plans.forget(coll)
-	}
-}
-
 // A remembered plan that takes this many times the steps of its trial is tried
 // again (MongoDB's number), unless that is few steps still.
 const (
@@ -94,12 +102,12 @@ func (d *DB) openScan(ctx context.Context, view *exec.View, coll *catalog.Collec
 ) (*exec.Scan, []exec.Trial, error) {
 	// Multikey marks are read while planning and must be of this moment or newer.
 	view.Txn().Snapshot()
-	plans, err := plan.Candidates(coll, q)
+	plans, err := d.candidates(coll, q)
 	if err != nil {
 		return nil, nil, err
 	}
 	if len(plans) == 1 {
-		d.used(plans[0])
+		d.used(coll, plans[0])
 		return exec.Open(view, coll, plans[0], ec), nil, nil
 	}
 	key := planKey{coll, shapeOf(q)}
@@ -108,12 +116,12 @@ func (d *DB) openScan(ctx context.Context, view *exec.View, coll *catalog.Collec
 		if err != nil {
 			return nil, err
 		}
-		d.plans.put(key, cachedPlan{trials[0].Plan.Identity(), trials[0].Stats.Works})
-		d.used(trials[0].Plan)
+		d.plans.put(key, newCachedPlan(q, trials, d.filters.of(coll, q) != nil))
+		d.used(coll, trials[0].Plan)
 		return trials, nil
 	}
 	if p, works := d.remembered(key, plans); p != nil {
-		d.used(p)
+		d.used(coll, p)
 		scan := exec.Open(view, coll, p, ec)
 		scan.Watch(max(works*replanRatio, replanMinWorks), func(ctx context.Context) (*plan.Plan, error) {
 			trials, err := try(ctx)
@@ -136,7 +144,7 @@ func (d *DB) openScan(ctx context.Context, view *exec.View, coll *catalog.Collec
 func (d *DB) openTried(ctx context.Context, view *exec.View, coll *catalog.Collection, q *plan.Query, ec *expr.Context,
 ) (*exec.Scan, []exec.Trial, error) {
 	view.Txn().Snapshot()
-	plans, err := plan.Candidates(coll, q)
+	plans, err := d.candidates(coll, q)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -165,8 +173,8 @@ func (d *DB) remembered(key planKey, plans []*plan.Plan) (*plan.Plan, int64) {
 	return nil, 0
 }
 
-// used counts a plan's indexes as used.
-func (d *DB) used(p *plan.Plan) {
+// used counts a plan's indexes as used, or its scan of the collection.
+func (d *DB) used(coll *catalog.Collection, p *plan.Plan) {
 	switch {
 	case p.Index != nil:
 		p.Index.Uses.Add(1)
@@ -175,9 +183,10 @@ func (d *DB) used(p *plan.Plan) {
 		return
 	case p.Union == nil && !p.Nothing:
 		d.Metrics.CollectionScans.Add(1)
+		coll.Guard.Scans.Add(1)
 	}
 	for _, u := range p.Union {
-		d.used(u)
+		d.used(coll, u)
 	}
 }
 
@@ -238,8 +247,22 @@ func shapeNode(b *strings.Builder, n match.Node) {
 		b.WriteString(":" + f.FieldPath())
 	}
 	b.WriteByte('(')
-	for _, c := range match.Children(n) {
-		shapeNode(b, c)
+	defer b.WriteByte(')')
+	switch children := match.Children(n); len(children) {
+	case 0:
+	case 1:
+		shapeNode(b, children[0])
+	default:
+		// The order of conditions does not matter.
+		parts := make([]string, len(children))
+		for i, c := range children {
+			var one strings.Builder
+			shapeNode(&one, c)
+			parts[i] = one.String()
+		}
+		slices.Sort(parts)
+		for _, part := range parts {
+			b.WriteString(part)
+		}
 	}
-	b.WriteByte(')')
 }

@@ -20,7 +20,9 @@ func (d *DB) systemStage(ctx context.Context, ns Namespace, stage string, arg bs
 		doc, err := d.collStatsStage(ctx, ns, arg)
 		return []bsonval.Doc{doc}, clientError(ctx, err)
 	case "$planCacheStats":
-		return d.planCacheStats(ns), nil
+		return d.planCacheStats(ns)
+	case "$querySettings":
+		return d.querySettingsStage(arg.Lookup("showDebugQueryShape").Truthy()), nil
 	case "$listClusterCatalog", "$listCatalog":
 		return d.listCatalog(ns, arg), nil
 	}
@@ -58,18 +60,32 @@ func hostname() string {
 func (d *DB) collStatsStage(ctx context.Context, ns Namespace, arg bsonval.Doc) (bsonval.Doc, error) {
 	b := bsonval.NewBuilder().Str("ns", ns.String()).Str("host", hostname()).Date("localTime", time.Now().UnixMilli())
 	asked := func(name string) bool { return arg.Lookup(name).Type() == bsonval.TypeDocument }
-	for _, name := range []string{"latencyStats", "operationStats", "queryExecStats"} {
-		if asked(name) {
-			return nil, mongoerr.New(mongoerr.NotImplemented, "'$collStats.%s' is not implemented", name)
-		}
+	if asked("operationStats") {
+		return nil, mongoerr.New(mongoerr.NotImplemented, "'$collStats.operationStats' is not implemented")
 	}
-	if !asked("storageStats") && !asked("count") {
+	if asked("latencyStats") {
+		if d.LatencyStats == nil {
+			return nil, mongoerr.New(mongoerr.NotImplemented, "'$collStats.latencyStats' is not measured here")
+		}
+		b.Doc("latencyStats", d.LatencyStats(ns, arg.Lookup("latencyStats").Doc().Lookup("histograms").Truthy()))
+	}
+	if !asked("storageStats") && !asked("count") && !asked("queryExecStats") {
 		return b.Build(), nil
 	}
 	coll := d.catalog.Collection(ns.DB, ns.Coll)
-	var stats CollectionStats
-	var err error
-	if coll != nil {
+	switch {
+	case ns.Coll == "system.views" && coll == nil:
+		coll = d.viewsCollection(ns.DB)
+	case coll != nil && coll.IsView():
+		return nil, mongoerr.New(mongoerr.CommandNotSupportedOnView, "Namespace %s is a view, not a collection", ns)
+	}
+	if coll == nil {
+		return nil, mongoerr.New(mongoerr.NamespaceNotFound, "Unable to retrieve statistics in $collStats stage :: caused by :: "+
+			"Collection [%s] not found.", ns)
+	}
+	stats := CollectionStats{Count: coll.Guard.Count.Load()}
+	if coll.Table != 0 {
+		var err error
 		if stats, err = d.CollStats(ctx, ns); err != nil {
 			return nil, err
 		}
@@ -87,32 +103,30 @@ func (d *DB) collStatsStage(ctx context.Context, ns Namespace, arg bsonval.Doc) 
 		b.End()
 	}
 	if asked("count") {
-		if coll == nil {
-			return nil, mongoerr.New(mongoerr.NamespaceNotFound, "Unable to retrieve count in $collStats stage :: caused by :: "+
-				"Collection [%s] not found.", ns)
-		}
 		b.Value("count", sizeValue(stats.Count))
+	}
+	if asked("queryExecStats") {
+		scans := coll.Guard.Scans.Load()
+		b.StartDoc("queryExecStats").StartDoc("collectionScans").Int64("total", scans).Int64("nonTailable", scans).End().End()
 	}
 	return b.Build(), nil
 }
 
-// planCacheStats lists the remembered plans of a collection.
-func (d *DB) planCacheStats(ns Namespace) []bsonval.Doc {
-	coll := d.catalog.Collection(ns.DB, ns.Coll)
-	if coll == nil {
+// viewsCollection stands for system.views, which lists a database's views and is
+// not stored; nil if there are none.
+func (d *DB) viewsCollection(db string) *catalog.Collection {
+	views := int64(0)
+	for _, coll := range d.Catalog().Collections(db) {
+		if coll.IsView() {
+			views++
+		}
+	}
+	if views == 0 {
 		return nil
 	}
-	d.plans.mu.Lock()
-	defer d.plans.mu.Unlock()
-	var docs []bsonval.Doc
-	for k, p := range d.plans.entries {
-		if k.coll.UUID != coll.UUID {
-			continue
-		}
-		docs = append(docs, bsonval.NewBuilder().Str("version", "1").Str("planCacheKey", k.shape).Bool("isActive", true).
-			Int64("works", p.works).Str("cachedPlan", p.identity).Str("host", hostname()).Build())
-	}
-	return docs
+	coll := &catalog.Collection{DB: db, Name: "system.views", Type: catalog.TypeCollection, Guard: &catalog.Guard{}}
+	coll.Guard.Count.Store(views)
+	return coll
 }
 
 // listCatalog describes collections: the one named, those of the database, or

@@ -68,7 +68,6 @@ func (s *indexSpec) checkAdjacentText() error {
 	return nil
 }
 
-
 // storedKey is the key pattern as it is stored: in that of a text index two
 // fields stand for all that is searched.
 func (s *indexSpec) storedKey() bsonval.Doc {
@@ -118,6 +117,11 @@ func (s *indexSpec) appendText(b *bsonval.Builder) {
 		override = v.Str()
 	}
 	b.Str("default_language", language).Str("language_override", override).Int32("textIndexVersion", text.Version)
+}
+
+// textSpec says what the text index of a collection searches; nil if it has none.
+func (d *DB) textSpec(ns Namespace) *text.Spec {
+	return d.catalog.Collection(ns.DB, ns.Coll).TextSpec()
 }
 
 // hasTextIndex says whether a collection has a text index or gets one.

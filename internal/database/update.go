@@ -57,6 +57,7 @@ func (d *DB) newUpdater(op *Op, ns Namespace, s *UpdateStatement) (*updater, err
 	}
 	prog, err := update.Compile(s.Update, update.Options{
 		Compiler: c.compiler, ArrayFilters: s.ArrayFilters, Multi: s.Multi,
+		KeepEmptyTimestamps: op.KeepEmptyTimestamps,
 		Pipeline: func(stages bsonval.Doc) (update.Transform, error) {
 			p, err := pipeline.Parse(stages, pipeline.Options{Compiler: c.compiler, NS: ns, Update: true})
 			if err != nil {
@@ -128,7 +129,7 @@ func (d *DB) updateFirst(ctx context.Context, op *Op, ns Namespace, u *updater) 
 			op.Outcome.Update = res
 			return err
 		})
-		if !u.s.Upsert || attempt > 3 || !mongoerr.Is(err, mongoerr.DuplicateKey) || !u.retryUpsert(err) {
+		if !u.s.Upsert || op.Txn != nil || attempt > 3 || !mongoerr.Is(err, mongoerr.DuplicateKey) || !u.retryUpsert(err) {
 			return res, err
 		}
 	}
@@ -253,6 +254,9 @@ func (d *DB) inBatches(ctx context.Context, op *Op, ns Namespace, ids []storage.
 	fn func(*writer, []storage.RecordID) (done func(), err error),
 ) error {
 	size := multiBatch
+	if op.Txn != nil {
+		size = len(ids) // all or nothing anyway
+	}
 	relaxed := *op
 	relaxed.NoSync = true
 	for len(ids) > 0 {
@@ -269,11 +273,11 @@ func (d *DB) inBatches(ctx context.Context, op *Op, ns Namespace, ids []storage.
 		switch {
 		case errors.Is(err, errNoCollection):
 			return nil
-		case err != nil && n > 1 && mongoerr.As(err) != nil && ctx.Err() == nil:
+		case err != nil && n > 1 && op.Txn == nil && mongoerr.As(err) != nil && ctx.Err() == nil:
 			size = 1
 			continue
 		case err != nil:
-			if !op.NoSync {
+			if !op.NoSync && op.Txn == nil {
 				err = errors.Join(err, d.engine.Sync(context.WithoutCancel(ctx)))
 			}
 			return err

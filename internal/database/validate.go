@@ -113,14 +113,16 @@ func (v *validator) run(ctx context.Context, coll *catalog.Collection) error {
 	options := storage.TxnOptions{ReadOnly: !v.o.Repair}
 	v.w = writer{db: v.db, op: v.db.NewOp(ctx), coll: coll, txn: v.db.engine.Begin(options)}
 	defer v.w.txn.Rollback()
-	coll.Guard.Lock()
+	if err := coll.Guard.Exclude(ctx); err != nil {
+		return err
+	}
 	if v.o.Repair {
-		defer coll.Guard.Unlock()
+		defer coll.Guard.Readmit()
 	}
 	v.w.txn.Snapshot()
 	count, bytes = coll.Guard.Count.Load(), coll.Guard.Bytes.Load()
 	if !v.o.Repair {
-		coll.Guard.Unlock()
+		coll.Guard.Readmit()
 	}
 	v.sums = make([][validateBuckets]uint64, len(coll.Indexes))
 	size, err := v.pass(ctx, coll)

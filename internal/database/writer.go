@@ -51,6 +51,9 @@ const conflictWait = 500 * time.Millisecond
 // while concurrent writes are in the way. Because of that fn may run several
 // times and must set its results anew each time.
 func (d *DB) write(ctx context.Context, op *Op, ns Namespace, fn func(*writer) error) error {
+	if op.Txn != nil {
+		return op.Txn.write(ctx, op, ns, fn)
+	}
 	for attempt := 0; ; attempt++ {
 		err := d.writeOnce(ctx, ns, &writer{db: d, op: op}, fn)
 		if !errors.Is(err, storage.ErrWriteConflict) {
@@ -138,7 +141,7 @@ func (w *writer) insert(ctx context.Context, doc bsonval.Doc) error {
 			if err := w.put(ctx, x, k, id, doc); err != nil {
 				return err
 			}
-			if x == w.coll.IDIndex() {
+			if x == w.coll.IDIndex() && w.op.Txn == nil { // nobody else should try to claim it before it is there
 				w.db.hints.of(w.coll.Table, k.Bytes).remember(id)
 			}
 		}

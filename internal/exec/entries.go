@@ -47,7 +47,7 @@ func (s *Scan) point(ctx context.Context) (Row, error) {
 	if err == nil && s.seen != nil {
 		s.seen[id] = struct{}{}
 	}
-	return Row{id, doc}, err
+	return Row{ID: id, Doc: doc}, err
 }
 
 func (s *Scan) torn(id storage.RecordID, err error) error {
@@ -197,7 +197,7 @@ func (s *Scan) entry(ctx context.Context) (row Row, ok bool, err error) {
 	if s.seen != nil {
 		s.seen[s.lastID] = struct{}{}
 	}
-	return Row{s.lastID, doc}, true, nil
+	return Row{ID: s.lastID, Doc: doc}, true, nil
 }
 
 // fetch reads the entry's record.

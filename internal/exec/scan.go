@@ -18,6 +18,9 @@ import (
 type Row struct {
 	ID  storage.RecordID
 	Doc bsonval.Doc
+
+	// Score is the document's score in a text search; 0 without one.
+	Score float64
 }
 
 // Stats count what a scan did, for explain and the choice between plans.
@@ -77,6 +80,12 @@ type Scan struct {
 	head     Row     // of a child of a merge: the row it has found and the merge not returned
 	suffix   []byte  // the part of head's key that decides the order of the merge
 
+	near *near // of a plan by distance; nil for others
+
+	hits    []hit // of a text search
+	hit     int   // hits tried
+	hitsSet bool
+
 	vals   []bsonval.Value
 	desc   []bool
 	buf    []byte
@@ -106,6 +115,9 @@ func (s *Scan) begin(p *plan.Plan) {
 			}
 			s.children = append(s.children, child)
 		}
+	} else if p.Near != nil {
+		s.seen = map[storage.RecordID]struct{}{}
+		s.near = newNear(p)
 	} else if p.Index != nil && (p.Index.IsMultikey() || p.Repeats) && !p.Point {
 		s.seen = map[storage.RecordID]struct{}{}
 	}
@@ -188,6 +200,10 @@ func (s *Scan) next(ctx context.Context) (Row, error) {
 		return s.nextRecord(ctx)
 	case s.Plan.Point:
 		return s.point(ctx)
+	case s.Plan.Text != nil:
+		return s.nextHit(ctx)
+	case s.Plan.Near != nil:
+		return s.nextNear(ctx)
 	}
 	return s.nextEntry(ctx)
 }
@@ -253,7 +269,7 @@ func (s *Scan) nextRecord(ctx context.Context) (Row, error) {
 			return Row{}, err
 		}
 		if ok {
-			return Row{s.lastID, d}, nil
+			return Row{ID: s.lastID, Doc: d}, nil
 		}
 		if err := s.pause(ctx); err != nil {
 			return Row{}, err

@@ -19,6 +19,9 @@ type Compiler struct {
 	// NoClock says that $$NOW and $$CLUSTER_TIME are not available.
 	NoClock bool
 
+	// NoTextScore says that {$meta: "textScore"} is not available.
+	NoTextScore bool
+
 	scope *binding
 	slots int // number of slots any scope has used
 	next  int // first slot free in the present scope

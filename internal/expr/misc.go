@@ -64,8 +64,17 @@ func compileMeta(c *Compiler, _ *operator, arg bsonval.Value) (Expr, error) {
 	if !slices.Contains(metaNames, name) {
 		return nil, mongoerr.New(17308, "Unsupported argument to $meta: %s", name)
 	}
+	if name == "textScore" && c.NoTextScore {
+		return nil, ErrNoTextScore()
+	}
 	c.Deps.AddMeta(name)
 	return meta{name}, nil
+}
+
+// ErrNoTextScore is the error of asking for the score of a text search where
+// there is none.
+func ErrNoTextScore() error {
+	return mongoerr.New(40218, "query requires text score metadata, but it is not available")
 }
 
 type random struct{}

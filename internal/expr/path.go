@@ -241,6 +241,21 @@ func FieldPath(e Expr) (path string, ok bool) {
 	return strings.Join(p.names, "."), true
 }
 
+// FixedValue returns the value of an expression that is a constant or a variable,
+// which is the same for all documents while the context's variables stay, for
+// planners; ok is false for all others.
+func FixedValue(e Expr, c *Context) (v bsonval.Value, ok bool) {
+	switch e := e.(type) {
+	case constant:
+		return e.v, true
+	case *varPath:
+		if c != nil && e.slot < len(c.Vars) {
+			return walk(c.Vars[e.slot], e.names), true
+		}
+	}
+	return v, false
+}
+
 // Deps are the fields of the document that expressions read.
 type Deps struct {
 	// All says that the whole document is read.

@@ -26,6 +26,10 @@ const (
 // (60 cm): more than the tolerance of relations and the errors of distances.
 const coverSlack = 1e-7
 
+// roundingSlack is the same for the cells that geometries are filed under: more
+// than the errors of coordinates.
+const roundingSlack = 1e-13
+
 // Levels are the sizes of the cells under which an index files geometries, from
 // 0, a face of the cube around the sphere, to [MaxLevel], square centimeters.
 type Levels struct{ Coarsest, Finest int }
@@ -38,7 +42,7 @@ func (g *Geometry) Cells(dst []int64, levels Levels) []int64 {
 		return append(dst, int64(s2.CellFromPoint(p.s).ID()))
 	}
 	coverer := &s2.RegionCoverer{MinLevel: levels.Coarsest, MaxLevel: levels.Finest, LevelMod: 1, MaxCells: maxIndexCells}
-	for _, id := range coverer.Covering(newOutline(g, 0)) {
+	for _, id := range coverer.Covering(newOutline(g, roundingSlack)) {
 		dst = append(dst, int64(id))
 	}
 	return dst
@@ -144,11 +148,9 @@ func newOutline(g *Geometry, slack float64) *outline {
 		o.cap = o.cap.AddPoint(p.s)
 	}
 	for _, l := range g.lines {
-		for _, v := range l {
-			o.cap = o.cap.AddPoint(v)
-		}
 		lineEdges(l, o.edge)
-		o.cap = o.cap.AddCap(s2.Polyline(l).CapBound())
+		path := s2.Polyline(l)
+		o.cap = o.cap.AddCap(path.CapBound())
 	}
 	for i := range g.polygons {
 		g.polygons[i].edges(o.edge)

@@ -317,6 +317,27 @@ func ParseStored(v bsonval.Value) (g *Geometry, ok bool) {
 	return &Geometry{points: []Point{newPoint(x, y)}, legacy: true}, true
 }
 
+// ParseIndexed reads the geometry that a spherical index files a document under,
+// and says what is wrong with it.
+func ParseIndexed(v bsonval.Value) (*Geometry, error) {
+	g, err := ParsePoint(v)
+	switch {
+	case err != nil:
+		return nil, err
+	case g.strict:
+		return nil, bad("can't index geometry with strict winding order")
+	case !g.OnSphere():
+		return nil, bad("longitude/latitude is out of bounds, lng: %v lat: %v", g.points[0].X, g.points[0].Y)
+	}
+	return g, nil
+}
+
+// ParseFlatPoint reads a legacy point.
+func ParseFlatPoint(v bsonval.Value) (Point, error) {
+	x, y, err := pair(v)
+	return newPoint(x, y), err
+}
+
 // ParsePoint reads the point of a query: GeoJSON or a legacy pair.
 func ParsePoint(v bsonval.Value) (*Geometry, error) {
 	if v.Type() == bsonval.TypeDocument && !v.Doc().Lookup("type").IsMissing() {

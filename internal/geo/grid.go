@@ -207,15 +207,13 @@ func (c *Cap) overlapOf() func(b *Box) overlap {
 	boxes := []Box{{west, south, east, north}}
 	switch {
 	case rect.Lng.IsFull():
-		boxes = []Box{{-180 - slack, south, 180 + slack, north}}
-	case west > east, west < -180, east > 180: // over the date line
+		boxes[0].MinX, boxes[0].MaxX = -180-slack, 180+slack
+	case rect.Lng.IsInverted(): // over the date line
 		boxes = []Box{{-180 - slack, south, east, north}, {west, south, 180 + slack, north}}
-		if west < -180 {
-			boxes = append(boxes, Box{west + 360, south, 180 + slack, north})
-		}
-		if east > 180 {
-			boxes = append(boxes, Box{-180 - slack, south, east - 360, north})
-		}
+	case west < -180:
+		boxes = append(boxes, Box{west + 360, south, 180 + slack, north})
+	case east > 180:
+		boxes = append(boxes, Box{-180 - slack, south, east - 360, north})
 	}
 	return func(b *Box) overlap {
 		for i := range boxes {

@@ -6,7 +6,8 @@
 // a missing field is null; an array gives one key for each of its elements, an
 // empty array the key undefined; at most one array may be met among the fields
 // of a compound index, else "cannot index parallel arrays"; arrays directly in
-// arrays are values; a numeric path component may name an array's position.
+// arrays are values; a numeric path component may name an array's position, and
+// then no element of that array may have a field of that name.
 // Sparse indexes skip documents without any of the fields. Keys of one document
 // are distinct and in order.
 //

@@ -38,16 +38,19 @@ func Make(s Spec) (Generator, error) {
 
 // BTree makes the keys of ordinary indexes: the values of all fields in order.
 type BTree struct {
-	fields []Field
-	parts  [][]string
-	sparse bool
+	fields  []Field
+	parts   [][]string
+	numeric []bool // the field's path has a component that may be a position
+	sparse  bool
 }
 
 // New makes the generator of an ordinary index.
 func New(fields []Field, sparse bool) *BTree {
 	g := &BTree{fields: fields, sparse: sparse}
 	for _, f := range fields {
-		g.parts = append(g.parts, strings.Split(f.Path, "."))
+		parts := strings.Split(f.Path, ".")
+		g.parts = append(g.parts, parts)
+		g.numeric = append(g.numeric, slices.ContainsFunc(parts, isPosition))
 	}
 	return g
 }
@@ -117,22 +120,29 @@ func (k *Keys) combine(g *BTree, d bsonval.Doc, emit func(vals []bsonval.Value))
 // fields whose value is known.
 func (k *Keys) expand(v bsonval.Value, vals []bsonval.Value, pos []int, settled uint32) {
 	var array bsonval.Doc // the one array met, if any
+	var name string       // its name
 	var pending uint32
 	for i := range vals {
 		if settled&(1<<i) != 0 {
 			continue
 		}
 		val, at, arr := descend(v, k.g.parts[i], pos[i])
+		if k.g.numeric[i] {
+			if k.err = checkNames(v, k.g.parts[i][pos[i]:at]); k.err != nil {
+				return
+			}
+		}
 		if arr == nil {
 			vals[i], settled = val, settled|1<<i
 			continue
 		}
 		if array != nil && &arr[0] != &array[0] {
 			k.err = mongoerr.New(mongoerr.CannotIndexParallelArrays, "cannot index parallel arrays [%s] [%s]",
-				k.lastName(pending), k.g.parts[i][max(at-1, 0)])
+				k.g.parts[i][max(at-1, 0)], name)
 			return
 		}
 		array, pos[i], pending = arr, at, pending|1<<i
+		name = k.g.parts[i][max(at-1, 0)]
 	}
 	if array == nil {
 		k.add(vals)
@@ -140,15 +150,6 @@ func (k *Keys) expand(v bsonval.Value, vals []bsonval.Value, pos []int, settled 
 	}
 	k.Multikey |= pending
 	k.expandArray(array, vals, pos, settled, pending)
-}
-
-func (k *Keys) lastName(pending uint32) string {
-	for i := range k.g.parts {
-		if pending&(1<<i) != 0 {
-			return k.g.parts[i][max(k.pos[i]-1, 0)]
-		}
-	}
-	return ""
 }
 
 func (k *Keys) expandArray(array bsonval.Doc, vals []bsonval.Value, pos []int, settled, pending uint32) {
@@ -165,9 +166,23 @@ func (k *Keys) expandArray(array bsonval.Doc, vals []bsonval.Value, pos []int, s
 		k.add(vals)
 		return
 	}
+	ends := true // the array is the value of all pending fields
+	for i := range vals {
+		ends = ends && (pending&(1<<i) == 0 || pos[i] == len(k.g.parts[i]))
+	}
+	ends = ends && settled|pending == 1<<len(vals)-1
 	it := array.Iter()
 	for it.Next() && k.err == nil {
 		elem := it.Value()
+		if ends {
+			for i := range vals {
+				if pending&(1<<i) != 0 {
+					vals[i] = elem
+				}
+			}
+			k.add(vals)
+			continue
+		}
 		v, p, s := slices.Clone(vals), slices.Clone(pos), settled
 		for i := range vals {
 			switch {
@@ -215,9 +230,12 @@ func descend(v bsonval.Value, parts []string, at int) (val bsonval.Value, walked
 	}
 }
 
+// isPosition says whether a path component may be a position in an array.
+func isPosition(part string) bool { return part != "" && part[0] >= '0' && part[0] <= '9' }
+
 // element is the array's element at a position written as a path component.
 func element(a bsonval.Doc, part string) (bsonval.Value, bool) {
-	if part[0] < '0' || part[0] > '9' {
+	if !isPosition(part) {
 		return bsonval.Missing, false
 	}
 	n, err := strconv.Atoi(part)
@@ -226,6 +244,30 @@ func element(a bsonval.Doc, part string) (bsonval.Value, bool) {
 	}
 	v := a.Index(n)
 	return v, !v.IsMissing()
+}
+
+// checkNames refuses an array on the way down parts in which a number may mean a
+// position or the name of a field.
+func checkNames(v bsonval.Value, parts []string) error {
+	for _, part := range parts {
+		switch v.Type() {
+		case bsonval.TypeDocument:
+			v = v.Doc().Lookup(part)
+			continue
+		case bsonval.TypeArray:
+		default:
+			return nil
+		}
+		it := v.Doc().Iter()
+		for it.Next() {
+			if e := it.Value(); e.Type() == bsonval.TypeDocument && !e.Doc().Lookup(part).IsMissing() {
+				return mongoerr.New(16746, "Ambiguous field name found in array (do not use numeric field names in embedded "+
+					"elements in an array), field: '%s' for array: %s", part, bsonval.Format(v))
+			}
+		}
+		v, _ = element(v.Doc(), part)
+	}
+	return nil
 }
 
 // add encodes one combination of values.

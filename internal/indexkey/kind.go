@@ -51,6 +51,8 @@ func makers() map[Kind]func(Spec) (Generator, error) {
 		KindBTree:    func(s Spec) (Generator, error) { return New(s.Fields, s.Sparse), nil },
 		KindHashed:   newHashed,
 		KindWildcard: newWildcard,
+		Kind2D:       newFlat,
+		Kind2DSphere: newSphere,
 		KindText:     newText,
 	}
 }

@@ -53,6 +53,12 @@ type GeoNear struct {
 	Spec bsonval.Doc
 }
 
+// NewGeoNear makes a condition on a path that takes any distance; the caller sets
+// the other fields. The spec is what Spec says.
+func NewGeoNear(path string, point geo.Point, spec bsonval.Doc) *GeoNear {
+	return &GeoNear{Field: newField(path), Point: point, Max: math.Inf(1), Spec: spec}
+}
+
 func (n *GeoNear) match(s *state, d bsonval.Doc) bool { return n.any(s, d, eachElement, n) }
 
 func (n *GeoNear) matchValue(_ *state, v bsonval.Value) bool {
@@ -63,16 +69,23 @@ func (n *GeoNear) matchValue(_ *state, v bsonval.Value) bool {
 // Distance is the distance of the nearest geometry of a document that is within
 // the bounds; ok is false if there is none.
 func (n *GeoNear) Distance(d bsonval.Doc) (distance float64, ok bool) {
+	distance, _, ok = n.Nearest(d)
+	return distance, ok
+}
+
+// Nearest is Distance with the value that is the geometry.
+func (n *GeoNear) Nearest(d bsonval.Doc) (distance float64, at bsonval.Value, ok bool) {
 	near := nearest{n: n, best: math.Inf(1)}
 	var s state
 	n.any(&s, d, eachElement, &near)
-	return near.best, near.found
+	return near.best, near.at, near.found
 }
 
 // nearest looks at all the values of a path and remembers the best.
 type nearest struct {
 	n     *GeoNear
 	best  float64
+	at    bsonval.Value
 	found bool
 }
 
@@ -80,7 +93,7 @@ func (w *nearest) match(*state, bsonval.Doc) bool { return false }
 
 func (w *nearest) matchValue(_ *state, v bsonval.Value) bool {
 	if x, ok := w.n.distance(v); ok && x >= w.n.Min && x <= w.n.Max && (!w.found || x < w.best) {
-		w.best, w.found = x, true
+		w.best, w.at, w.found = x, v, true
 	}
 	return false
 }

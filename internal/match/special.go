@@ -91,6 +91,17 @@ func (n *Text) match(_ *state, d bsonval.Doc) bool { return n.Query.Matches(d) }
 
 func (n *Text) matchValue(*state, bsonval.Value) bool { return false }
 
+// HasText says whether a text search is part of a filter.
+func (m *Matcher) HasText() bool {
+	found := false
+	Walk(m.root, func(n Node) bool {
+		_, text := n.(*Text)
+		found = found || text
+		return !found
+	})
+	return found
+}
+
 func errNoTextIndex() error {
 	return mongoerr.New(mongoerr.IndexNotFound, "text index required for $text query")
 }

@@ -55,6 +55,10 @@ type Query struct {
 	// that hold more are fine.
 	Deps *expr.Deps
 
+	// IndexKeys says that the documents' metadata is to hold the index key that
+	// each was found by, if it was found by one.
+	IndexKeys bool
+
 	// Collator orders strings; nil means by bytes.
 	Collator bsonval.Collator
 

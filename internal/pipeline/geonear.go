@@ -3,14 +3,13 @@ package pipeline
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
-	"io"
 	"math"
 	"strings"
 
 	"github.com/archelon-db/archelon/internal/bsonval"
 	"github.com/archelon-db/archelon/internal/expr"
 	"github.com/archelon-db/archelon/internal/geo"
+	"github.com/archelon-db/archelon/internal/match"
 	"github.com/archelon-db/archelon/internal/mongoerr"
 )
 
@@ -18,7 +17,8 @@ var geoNearRows = []row{
 	{name: "$geoNear", doc: "Passes documents in the order of their distance from a point.", parse: parseGeoNear, first: true, noFacet: true},
 }
 
-// geoNearStage is $geoNear. It reads the whole collection and sorts by distance.
+// geoNearStage is $geoNear. It reads the collection by the distances that a geo
+// index knows.
 type geoNearStage struct {
 	spec       bsonval.Value
 	ns         Namespace
@@ -74,7 +74,7 @@ func (s *geoNearStage) set(p *parser, name string, v bsonval.Value) (err error) 
 		if hasOperator(v.Doc(), "$near", "$nearSphere", "$geoNear") {
 			return mongoerr.New(mongoerr.BadValue, "geo near queries are not allowed in the query of $geoNear")
 		}
-		s.query, err = newMatch(p.c, v.Doc())
+		s.query, err = newMatch(p.c, nil, v.Doc())
 	case "key":
 		if v.Type() != bsonval.TypeString {
 			return mongoerr.New(mongoerr.TypeMismatch, "$geoNear parameter 'key' must be of type string but found type: %s", v.Type())
@@ -137,22 +137,21 @@ func (s *geoNearStage) open(ctx context.Context, r *run, _ Source) (Source, erro
 	if err != nil {
 		return nil, err
 	}
-	m, err := s.measure(indexes, point)
+	node, err := s.node(r, indexes, point)
 	if err != nil {
 		return nil, err
 	}
-	if m.min, m.max, err = s.bounds(r); err != nil {
-		return nil, err
-	}
-	q := Query{Collator: r.collator(), Vars: r.c.Vars}
+	nodes := []match.Node{node}
 	if s.query != nil {
-		q.Filter, q.Matcher = s.query.filter, s.query.matcher
+		nodes = append(nodes, s.query.matcher.Root())
 	}
-	src, err := r.env.Data.Open(ctx, s.ns, q)
+	src, err := r.env.Data.Open(ctx, s.ns, Query{
+		Matcher: match.FromNode(match.NewAnd(nodes...)), Collator: r.collator(), Vars: r.c.Vars,
+	})
 	if err != nil {
 		return nil, err
 	}
-	return newLazy(r, src, func(ctx context.Context, in *input) (Source, error) { return s.fill(ctx, in, m) }), nil
+	return &geoNearSource{input: newInput(r, src), s: s, node: node}, nil
 }
 
 func (s *geoNearStage) bounds(r *run) (lo, hi float64, err error) {
@@ -178,49 +177,30 @@ func (s *geoNearStage) bounds(r *run) (lo, hi float64, err error) {
 	return lo, hi, nil
 }
 
-// measure is how distances are taken.
-type measure struct {
-	path     []string
-	from     geo.Point
-	sphere   bool
-	radius   float64 // what a radian is worth
-	min, max float64
-}
-
-// measure finds the field to measure, and checks that an index could do it: an
-// index is not used, but MongoDB demands one.
-func (s *geoNearStage) measure(indexes []GeoIndex, near bsonval.Value) (*measure, error) {
+// node is the condition that the collection is read with: it asks for the order
+// of distances, and so for an index.
+func (s *geoNearStage) node(r *run, indexes []GeoIndex, near bsonval.Value) (*match.GeoNear, error) {
 	key, err := s.field(indexes)
 	if err != nil {
 		return nil, err
 	}
-	flat, round := false, false
-	for _, x := range indexes {
-		if x.Field == key {
-			flat = flat || x.Kind == "2d"
-			round = round || x.Kind == "2dsphere"
-		}
-	}
-	m := &measure{path: strings.Split(key, "."), radius: 1}
 	g, err := geo.ParsePoint(near)
 	if err != nil {
 		return nil, err
 	}
-	m.from, _ = g.Point()
-	geoJSON := !g.IsLegacy()
-	m.sphere = geoJSON || s.spherical
+	point, ok := g.Point()
+	meters := !g.IsLegacy()
+	sphere := meters || s.spherical
 	switch {
-	case geoJSON && !round, !m.sphere && !flat, !flat && !round:
-		return nil, mongoerr.New(mongoerr.NoQueryExecutionPlans, "error processing query: unable to find index for $geoNear query")
-	case !m.from.OnSphere() && m.sphere:
+	case !ok:
+		return nil, mongoerr.New(mongoerr.BadValue, "invalid point in $geoNear: %s", bsonval.Format(near))
+	case !point.OnSphere() && sphere:
 		return nil, mongoerr.New(mongoerr.BadValue, "invalid point: longitude or latitude out of bounds: %s", bsonval.Format(near))
-	case !m.sphere && (math.Abs(m.from.X) > 180 || math.Abs(m.from.Y) > 180):
-		return nil, mongoerr.New(16433, "point not in interval of [ -180, 180 ]: %s", bsonval.Format(near))
 	}
-	if geoJSON {
-		m.radius = geo.EarthRadiusMeters
-	}
-	return m, nil
+	n := match.NewGeoNear(key, point, bsonval.NewBuilder().Value("$geoNear", near).Build())
+	n.Spherical, n.Meters = sphere, meters
+	n.Min, n.Max, err = s.bounds(r)
+	return n, err
 }
 
 // field is the field to measure: key, or that of the only geo index.
@@ -246,70 +226,39 @@ func (s *geoNearStage) field(indexes []GeoIndex) (string, error) {
 	return "", mongoerr.New(mongoerr.IndexNotFound, "$geoNear requires a 2d or 2dsphere index, but none were found")
 }
 
-// nearest is the smallest distance of a document's locations, and where it is.
-func (m *measure) nearest(d bsonval.Doc) (dist float64, at bsonval.Value, ok bool) {
-	v := expr.Walk(bsonval.Document(d), m.path)
-	dist = math.Inf(1)
-	try := func(v bsonval.Value) {
-		g, isGeo := geo.ParseStored(v)
-		if !isGeo {
-			return
-		}
-		if f, can := m.to(g); can && (!ok || f < dist) {
-			dist, at, ok = f, v, true
-		}
-	}
-	if try(v); ok || v.Type() != bsonval.TypeArray {
-		return dist, at, ok
-	}
-	it := v.Doc().Iter()
-	for it.Next() {
-		try(it.Value())
-	}
-	return dist, at, ok
+// geoNearSource adds distances to the documents, which come in their order.
+type geoNearSource struct {
+	input
+	s         *geoNearStage
+	node      *match.GeoNear
+	meta      bsonval.Doc
+	buf, buf2 []byte
 }
 
-func (m *measure) to(g *geo.Geometry) (float64, bool) {
-	if m.sphere {
-		return g.Distance(m.from.S2()) * m.radius, true
+func (x *geoNearSource) Next(ctx context.Context) (bsonval.Doc, error) {
+	d, err := x.next(ctx)
+	if err != nil {
+		return nil, err
 	}
-	p, ok := g.Point()
-	return math.Hypot(p.X-m.from.X, p.Y-m.from.Y), ok
+	distance, at, _ := x.node.Nearest(d)
+	distance *= x.s.multiplier
+	x.meta = bsonval.NewBuilder().Double("geoNearDistance", distance).Value("geoNearPoint", at).Build()
+	at = x.meta.Lookup("geoNearPoint")
+	if x.s.distance != nil {
+		x.buf = setPath(x.buf[:0], d, x.s.distance, bsonval.Double(distance))
+		d = x.buf
+	}
+	if x.s.locs != nil {
+		x.buf2 = setPath(x.buf2[:0], d, x.s.locs, at)
+		d = x.buf2
+	}
+	return d, nil
 }
 
-// fill sorts the documents within the bounds by distance.
-func (s *geoNearStage) fill(ctx context.Context, in *input, m *measure) (Source, error) {
-	sorter := NewSorter(nil, 0, in.r.env)
-	var buf, buf2 []byte
-	for {
-		d, err := in.next(ctx)
-		if err == io.EOF {
-			return sorter.Sorted()
-		}
-		if err != nil {
-			sorter.Close()
-			return nil, err
-		}
-		dist, at, ok := m.nearest(d)
-		if !ok || dist < m.min || dist > m.max {
-			continue
-		}
-		meta := bsonval.NewBuilder().Double("geoNearDistance", dist*s.multiplier).Value("geoNearPoint", at).Build()
-		if s.distance != nil {
-			buf = setPath(buf[:0], d, s.distance, bsonval.Double(dist*s.multiplier))
-			d = buf
-		}
-		if s.locs != nil {
-			buf2 = setPath(buf2[:0], d, s.locs, at)
-			d = buf2
-		}
-		sorter.key = binary.BigEndian.AppendUint64(sorter.key[:0], math.Float64bits(dist))
-		if err := sorter.insert(d, meta); err != nil {
-			sorter.Close()
-			return nil, err
-		}
-	}
-}
+// Metadata implements MetaSource: distances are metadata, too.
+func (x *geoNearSource) Metadata() bsonval.Doc { return x.meta }
+
+func (x *geoNearSource) hasMeta() bool { return true }
 
 // isEmptyMatch tells {$match: {}}, which may stand before $geoNear.
 func isEmptyMatch(s stage) bool {

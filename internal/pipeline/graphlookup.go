@@ -71,7 +71,7 @@ func (s *graphStage) set(p *parser, name string, v bsonval.Value) (err error) {
 		if v.Type() != bsonval.TypeDocument {
 			return mongoerr.New(40185, "restrictSearchWithMatch must be an object, found %s", v.Type())
 		}
-		s.restrict, err = newMatch(p.c, v.Doc())
+		s.restrict, err = newMatch(p.c, nil, v.Doc())
 		return err
 	case "from", "as", "connectFromField", "connectToField", "depthField":
 	default:

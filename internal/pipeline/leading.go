@@ -13,7 +13,7 @@ func (p *Pipeline) Leading() (q Query, rest *Pipeline) {
 	n := p.leading(&q)
 	r := *p
 	r.stages = p.stages[n:]
-	q.Deps = r.deps()
+	q.Deps, q.IndexKeys = r.deps(), r.asksFor("indexKey")
 	return q, &r
 }
 
@@ -53,6 +53,16 @@ func (p *Pipeline) leading(q *Query) int {
 		break
 	}
 	return n
+}
+
+// asksFor says whether some stage reads a kind of metadata.
+func (p *Pipeline) asksFor(meta string) bool {
+	for _, s := range p.stages {
+		if slices.Contains(s.needs().deps.Meta, meta) {
+			return true
+		}
+	}
+	return false
 }
 
 // deps are the fields of the input that the pipeline reads; nil means whole

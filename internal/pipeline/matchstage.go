@@ -9,6 +9,7 @@ import (
 	"github.com/archelon-db/archelon/internal/expr"
 	"github.com/archelon-db/archelon/internal/match"
 	"github.com/archelon-db/archelon/internal/mongoerr"
+	"github.com/archelon-db/archelon/internal/text"
 )
 
 var matchRows = []row{
@@ -19,6 +20,7 @@ type matchStage struct {
 	filter  bsonval.Doc
 	matcher *match.Matcher
 	c       *expr.Compiler
+	text    *text.Spec
 }
 
 func parseMatch(p *parser, arg bsonval.Value) ([]stage, error) {
@@ -31,10 +33,15 @@ func parseMatch(p *parser, arg bsonval.Value) ([]stage, error) {
 	if hasOperator(arg.Doc(), "$near", "$nearSphere", "$geoNear") {
 		return nil, mongoerr.New(5626500, "$geoNear, $near, and $nearSphere are not allowed in this context, as these operators require sorting geospatial data. If you do not need sort, consider using $geoWithin instead.")
 	}
-	s, err := newMatch(p.c, arg.Doc())
+	var spec *text.Spec
+	if p.opts.TextIndex != nil && p.at == 0 && p.in != "$facet" {
+		spec = p.opts.TextIndex(p.ns)
+	}
+	s, err := newMatch(p.c, spec, arg.Doc())
 	if err != nil {
 		return nil, err
 	}
+	p.c.NoTextScore = p.c.NoTextScore && !s.matcher.HasText()
 	return []stage{s}, nil
 }
 
@@ -65,15 +72,17 @@ func hasOperator(filter bsonval.Doc, names ...string) bool {
 	return false
 }
 
-func newMatch(c *expr.Compiler, filter bsonval.Doc) (*matchStage, error) {
+func newMatch(c *expr.Compiler, spec *text.Spec, filter bsonval.Doc) (*matchStage, error) {
 	outer := c.Deps
 	c.Deps = nil
-	m, err := match.Compile(filter, match.Options{Compiler: c, Ban: match.FeatureWhere | match.FeatureNear})
+	m, err := match.Compile(filter, match.Options{
+		Compiler: c, Ban: match.FeatureWhere | match.FeatureNear, TextIndex: spec,
+	})
 	c.Deps = outer
 	if err != nil {
 		return nil, err
 	}
-	return &matchStage{filter: filter, matcher: m, c: c}, nil
+	return &matchStage{filter: filter, matcher: m, c: c, text: spec}, nil
 }
 
 func (s *matchStage) name() string           { return "$match" }

@@ -78,7 +78,7 @@ func joinMatches(list []stage, i int) ([]stage, bool) {
 		return nil, false
 	}
 	filter := conjunction(append(conjuncts(a.filter), conjuncts(b.filter)...))
-	m := &matchStage{filter: filter, c: a.c, matcher: match.FromNode(match.NewAnd(a.matcher.Root(), b.matcher.Root()))}
+	m := &matchStage{filter: filter, c: a.c, text: a.text, matcher: match.FromNode(match.NewAnd(a.matcher.Root(), b.matcher.Root()))}
 	return replaced(list, i, 2, m), true
 }
 
@@ -130,13 +130,13 @@ func filterEarly(list []stage, i int) ([]stage, bool) {
 	}
 	var early, late []bsonval.Doc
 	for _, part := range conjuncts(m.filter) {
-		pm, err := newMatch(m.c, part)
+		pm, err := newMatch(m.c, m.text, part)
 		if err != nil {
 			return nil, false
 		}
 		d := &expr.Deps{}
 		pm.matcher.Deps(d)
-		if !d.All && !hasText(pm.matcher.Root()) && s.filterBefore(d.Fields) {
+		if !d.All && !pm.matcher.HasText() && s.filterBefore(d.Fields) {
 			early = append(early, part)
 		} else {
 			late = append(late, part)
@@ -148,7 +148,7 @@ func filterEarly(list []stage, i int) ([]stage, bool) {
 	out := []stage{}
 	for _, parts := range [2][]bsonval.Doc{early, late} {
 		if len(parts) > 0 {
-			pm, err := newMatch(m.c, conjunction(parts))
+			pm, err := newMatch(m.c, m.text, conjunction(parts))
 			if err != nil {
 				return nil, false
 			}
@@ -159,17 +159,6 @@ func filterEarly(list []stage, i int) ([]stage, bool) {
 		}
 	}
 	return replaced(list, i, 2, out...), true
-}
-
-func hasText(n match.Node) bool {
-	found := false
-	match.Walk(n, func(n match.Node) bool {
-		if _, ok := n.(*match.Text); ok {
-			found = true
-		}
-		return !found
-	})
-	return found
 }
 
 func joinLimits(list []stage, i int) ([]stage, bool) {

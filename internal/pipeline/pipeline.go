@@ -6,6 +6,7 @@ import (
 	"github.com/archelon-db/archelon/internal/bsonval"
 	"github.com/archelon-db/archelon/internal/expr"
 	"github.com/archelon-db/archelon/internal/mongoerr"
+	"github.com/archelon-db/archelon/internal/text"
 )
 
 // Options say how to parse a pipeline.
@@ -15,6 +16,10 @@ type Options struct {
 
 	// NS is the collection (or database) that the pipeline runs on.
 	NS Namespace
+
+	// TextIndex returns what the text index of a collection searches, nil if it has
+	// none; nil means that no collection has one.
+	TextIndex func(Namespace) *text.Spec
 
 	// Update restricts the stages to those of an update by pipeline.
 	Update bool
@@ -82,6 +87,12 @@ func (p *parser) sub(in string, ns Namespace, stages bsonval.Doc) (*Pipeline, er
 func (p *parser) parseStages(a bsonval.Doc) ([]stage, error) {
 	if n := a.Len(); n > maxStages {
 		return nil, mongoerr.New(7749501, "Pipeline length must be no longer than %d stages", maxStages)
+	}
+	if p.in != "$facet" {
+		// A text score there is only behind $match with $text, the first stage.
+		outer := p.c.NoTextScore
+		p.c.NoTextScore = true
+		defer func() { p.c.NoTextScore = outer }()
 	}
 	var list []stage
 	var rows []*row

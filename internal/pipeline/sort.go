@@ -21,13 +21,16 @@ type sortStage struct {
 	limit   int64 // 0: none
 }
 
-func parseSort(_ *parser, arg bsonval.Value) ([]stage, error) {
+func parseSort(p *parser, arg bsonval.Value) ([]stage, error) {
 	if arg.Type() != bsonval.TypeDocument {
 		return nil, mongoerr.New(15973, "the $sort key specification must be an object")
 	}
 	s, err := newSort(arg.Doc())
 	if err != nil {
 		return nil, err
+	}
+	if p.c.NoTextScore && s.pattern.UsesMeta("textScore") {
+		return nil, expr.ErrNoTextScore()
 	}
 	return []stage{s}, nil
 }

@@ -22,6 +22,14 @@ func (p *planner) access(x *catalog.Index, forced bool) []*Plan {
 		}
 	case indexkey.KindWildcard:
 		return p.wildcard(x)
+	case indexkey.Kind2D, indexkey.Kind2DSphere:
+		if plan := p.regions(x, forced); plan != nil {
+			return []*Plan{plan}
+		}
+	case indexkey.KindText:
+		if plan := p.textMatch(x); plan != nil {
+			return []*Plan{plan}
+		}
 	}
 	return nil
 }
@@ -31,6 +39,9 @@ func (p *planner) access(x *catalog.Index, forced bool) []*Plan {
 func (p *planner) complete(x *catalog.Index) bool {
 	if x.Partial != nil && !p.impliesPartial(x) {
 		return false
+	}
+	if x.Kind == indexkey.Kind2D || x.Kind == indexkey.Kind2DSphere {
+		return true // what asks for a geometry asks for it to be there
 	}
 	return !x.Sparse || p.presentIn(x, x.Collation.Equal(p.q.Collation))
 }

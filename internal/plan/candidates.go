@@ -1,6 +1,8 @@
 package plan
 
 import (
+	"slices"
+
 	"github.com/archelon-db/archelon/internal/bsonval"
 	"github.com/archelon-db/archelon/internal/catalog"
 	"github.com/archelon-db/archelon/internal/indexkey"
@@ -22,7 +24,19 @@ type planner struct {
 // index helps. The multikey marks of indexes are read here: the transaction's snapshot must have
 // been taken before.
 func Candidates(coll *catalog.Collection, q *Query) ([]*Plan, error) {
-	p := &planner{q: q, coll: coll, nodes: conjuncts(q.Filter.Root())}
+	if q.Allowed != nil {
+		if plans, err := allowed(coll, q); len(plans) > 0 || err != nil {
+			return plans, err
+		}
+		free := *q
+		free.Allowed = nil
+		q = &free
+	}
+	return candidates(coll, q)
+}
+
+func candidates(coll *catalog.Collection, q *Query) ([]*Plan, error) {
+	p := &planner{q: q, coll: coll, nodes: conjuncts(q.Filter.Root()), builder: builder{ctx: q.Context}}
 	if q.Collation != nil {
 		p.collator = q.Collation.Collator()
 	}
@@ -30,6 +44,12 @@ func Candidates(coll *catalog.Collection, q *Query) ([]*Plan, error) {
 		return []*Plan{{Nothing: true, Sorted: true, Covered: true}}, nil
 	}
 	p.preds = collect(p.builder, p.nodes)
+	if near := p.nearOf(); near != nil {
+		return p.nearPlans(near)
+	}
+	if coll.TextIndex() != nil && q.Filter.HasText() {
+		return p.search()
+	}
 	if q.Hint != nil {
 		return p.hinted()
 	}
@@ -41,12 +61,12 @@ func Candidates(coll *catalog.Collection, q *Query) ([]*Plan, error) {
 	}
 	var out []*Plan
 	for _, x := range coll.Indexes {
-		if x.Hidden || !x.Ready {
+		if !p.usableIndex(x) {
 			continue
 		}
 		for _, plan := range p.access(x, false) {
-			if plan.Point && plan.Filter == nil && plan.KeyFilter == nil {
-				return []*Plan{plan}, nil
+			if plan.Point {
+				return []*Plan{plan}, nil // nothing can be faster
 			}
 			out = append(out, plan)
 		}
@@ -118,7 +138,7 @@ func (p *planner) index(x *catalog.Index, forced bool) *Plan {
 			plan.Nothing = true
 		}
 	}
-	bounded := len(bounds.Fields) > 0 && !bounds.Fields[0].IsFull()
+	bounded := len(bounds.Fields) > 0 && !bounds.Fields[0].IsFull() || x.Sparse && p.present(x.Fields[0].Path)
 	if p.q.Sort != nil && sameOrder {
 		plan.Sorted, plan.Reverse = p.sorts(x, bounds)
 	}
@@ -163,7 +183,7 @@ func (p *planner) bounds(x *catalog.Index, sameOrder bool) (b Bounds, decided de
 					continue
 				}
 				set, from, by = q.set, q.group, -1
-				if q.exact && sameConjunct(p.preds, q) {
+				if q.exact && !q.negated && sameConjunct(p.preds, q) {
 					by = q.conjunct
 				}
 				continue
@@ -211,6 +231,11 @@ func (p *planner) presentIn(x *catalog.Index, sameOrder bool) bool {
 		}
 	}
 	return false
+}
+
+// present says whether the filter asks for a path to be there.
+func (p *planner) present(path string) bool {
+	return slices.ContainsFunc(p.preds.list, func(q predicate) bool { return q.path == path && q.present })
 }
 
 // sorts says whether scanning an index gives the query's order, and whether

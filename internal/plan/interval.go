@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/archelon-db/archelon/internal/bsonval"
+	"github.com/archelon-db/archelon/internal/expr"
 	"github.com/archelon-db/archelon/internal/keystring"
 )
 
@@ -27,8 +28,12 @@ type Intervals struct {
 	collator bsonval.Collator
 }
 
-// builder makes intervals under one collator.
-type builder struct{ collator bsonval.Collator }
+// builder makes intervals under one collator. The context has the values of
+// variables; it may be nil.
+type builder struct {
+	collator bsonval.Collator
+	ctx      *expr.Context
+}
 
 func (b builder) before(v bsonval.Value) point {
 	return point{v: v, key: keystring.Append(nil, v, false, b.collator)}
@@ -235,11 +240,20 @@ func (iv Interval) format(descending bool) string {
 		first, last, open, shut = last, first, shut, open
 	}
 	b.WriteByte("(["[btoi(open)])
-	b.WriteString(bsonval.Format(first.v))
+	b.WriteString(formatEnd(first.v))
 	b.WriteString(", ")
-	b.WriteString(bsonval.Format(last.v))
+	b.WriteString(formatEnd(last.v))
 	b.WriteByte(")]"[btoi(shut)])
 	return b.String()
+}
+
+// formatEnd writes a value as explain does, which puts .0 even behind inf and nan.
+func formatEnd(v bsonval.Value) string {
+	s := bsonval.Format(v)
+	if v.Type() == bsonval.TypeDouble && (v.IsNaN() || math.IsInf(v.Double(), 0)) {
+		s += ".0"
+	}
+	return s
 }
 
 func btoi(b bool) int {

@@ -6,6 +6,8 @@ import (
 	"github.com/archelon-db/archelon/internal/bsonval"
 	"github.com/archelon-db/archelon/internal/catalog"
 	"github.com/archelon-db/archelon/internal/collation"
+	"github.com/archelon-db/archelon/internal/expr"
+	"github.com/archelon-db/archelon/internal/indexkey"
 	"github.com/archelon-db/archelon/internal/match"
 	"github.com/archelon-db/archelon/internal/sortkey"
 )
@@ -27,6 +29,7 @@ type Query struct {
 	Filter    *match.Matcher
 	Sort      *sortkey.Pattern // nil for none
 	Collation *collation.Spec  // of the query; nil means by bytes
+	Context   *expr.Context    // has the values of variables; may be nil
 
 	// Need are the paths that whoever reads the results looks at; nil means the
 	// whole document. The filter's own are not among them.
@@ -34,6 +37,9 @@ type Query struct {
 
 	// Hint is the index to use, by name or key pattern, or {$natural: ±1}.
 	Hint *Hint
+
+	// Allowed are the indexes that may be used; nil allows all.
+	Allowed *IndexSet
 
 	// Min and Max bound the index scan by key pattern; they need a hint.
 	Min, Max bsonval.Doc
@@ -99,6 +105,12 @@ type Plan struct {
 	// index is not multikey.
 	Repeats bool
 
+	// Near is the order by distance of a plan over a geo index; nil for others.
+	Near *Near
+
+	// Text is the search of a plan over a text index; nil for others.
+	Text *TextSearch
+
 	// Nothing says that no document can match.
 	Nothing bool
 }
@@ -114,6 +126,12 @@ func (p *Plan) Stage() string {
 		return "OR"
 	case p.Index == nil:
 		return "COLLSCAN"
+	case p.Text != nil:
+		return "TEXT_MATCH"
+	case p.Near != nil && p.Index.Kind == indexkey.Kind2D:
+		return "GEO_NEAR_2D"
+	case p.Near != nil:
+		return "GEO_NEAR_2DSPHERE"
 	}
 	return "IXSCAN"
 }
@@ -123,6 +141,9 @@ func (p *Plan) Identity() string {
 	s := p.Stage()
 	if p.Index != nil {
 		s += ":" + p.Index.Name
+		if p.Index.Kind == indexkey.KindWildcard {
+			s += ":" + bsonval.FormatDoc(p.Index.Key) // one of several paths
+		}
 	}
 	if p.Reverse {
 		s += ":-"

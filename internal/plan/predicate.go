@@ -15,6 +15,10 @@ type predicate struct {
 	// set means that the conjunct is true.
 	exact bool
 
+	// negated says that exact holds only while the index is not multikey at the
+	// path: an element for which the condition is true says nothing of the others.
+	negated bool
+
 	// present says that documents without the path do not match, so a sparse
 	// index holds all that do.
 	present bool
@@ -75,6 +79,11 @@ func (p *predicates) add(n match.Node, prefix string, group, conjunct int) {
 		return
 	case *match.ElemMatchValue:
 		p.elemMatchValue(n, prefix, conjunct)
+		return
+	case *match.Expr:
+		if group == 0 {
+			p.expression(n.Expr, conjunct)
+		}
 		return
 	}
 	path, ok := pathOf(n)
@@ -143,7 +152,7 @@ func (p *predicates) describe(n match.Node, q *predicate) bool {
 func (p *predicates) compare(op match.Op, v bsonval.Value, q *predicate) {
 	q.text = hasText(v)
 	null := v.Type() == bsonval.TypeNull || v.Type() == bsonval.TypeUndefined
-	q.present = !null && v.Type() != bsonval.TypeMinKey && v.Type() != bsonval.TypeMaxKey
+	q.present = !null && (op == match.Eq || v.Type() != bsonval.TypeMinKey && v.Type() != bsonval.TypeMaxKey)
 	if v.Type() == bsonval.TypeArray {
 		q.set = p.all()
 		if op == match.Eq {
@@ -222,8 +231,9 @@ func successor(s string) string {
 }
 
 func (p *predicates) types(n *match.Type, q *predicate) bool {
+	q.set, q.present = p.all(), true
 	if n.Types.Has(bsonval.TypeArray) || n.Types.Has(bsonval.TypeNull) {
-		return false
+		return true
 	}
 	var sets []Intervals
 	for t := 0; t < 256; t++ {
@@ -233,7 +243,7 @@ func (p *predicates) types(n *match.Type, q *predicate) bool {
 		}
 		low, ok := smallestOf[bt]
 		if !ok {
-			return false
+			return true
 		}
 		lo, hi := p.bracket(low)
 		if bt.IsNumber() {
@@ -241,7 +251,7 @@ func (p *predicates) types(n *match.Type, q *predicate) bool {
 		}
 		sets = append(sets, p.of(lo, hi))
 	}
-	q.set, q.present, q.text = p.unite(sets...), true, false
+	q.set = p.unite(sets...)
 	return true
 }
 
@@ -261,7 +271,7 @@ func (p *predicates) not(n *match.Not, q *predicate) bool {
 			return false
 		}
 	case *match.Exists:
-		q.set = p.unite(p.equal(bsonval.Null), p.equal(bsonval.Undefined))
+		q.set = p.equal(bsonval.Null)
 		return true
 	default:
 		return false
@@ -271,6 +281,7 @@ func (p *predicates) not(n *match.Not, q *predicate) bool {
 		return false
 	}
 	q.set, q.text = p.complement(one.set), one.text
+	q.exact, q.negated = one.exact, true
 	q.single = p.intersect(q.set, p.equal(bsonval.Null)).IsEmpty()
 	if !one.exact {
 		// What is inside the superset may still not match.

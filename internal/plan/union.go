@@ -11,9 +11,6 @@ import (
 // union plans a filter with an $or whose every branch has an index: the
 // branches' results without repetitions. The other conjuncts go into each branch.
 func (p *planner) union() *Plan {
-	if p.q.Sort != nil && p.q.Sort.HasMeta() {
-		return nil
-	}
 	for i, n := range p.nodes {
 		or, ok := n.(*match.Or)
 		if !ok {
@@ -53,10 +50,13 @@ func (p *planner) best() *Plan {
 	var best *Plan
 	score := -1
 	for _, x := range p.coll.Indexes {
-		if x.Hidden || !x.Ready {
+		if !p.usableIndex(x) {
 			continue
 		}
 		for _, plan := range p.access(x, false) {
+			if plan.Text != nil {
+				return plan // the only one that knows scores
+			}
 			if n := plan.Bounds.score(); n > score {
 				best, score = plan, n
 			}

@@ -27,7 +27,7 @@ func (p *planner) wildcard(x *catalog.Index) []*Plan {
 	var plans []*Plan
 	seen := map[string]bool{}
 	for _, q := range p.preds.list {
-		if q.present && !seen[q.path] && g.Covers(q.path) && !hasPosition(q.path) {
+		if q.present && !(q.single && x.IsMultikey()) && !seen[q.path] && g.Covers(q.path) && !(x.IsMultikey() && hasPosition(q.path)) {
 			seen[q.path] = true
 			plans = append(plans, p.wildcardPath(x, g.Position(), q))
 		}
@@ -41,7 +41,7 @@ func (p *planner) wildcard(x *catalog.Index) []*Plan {
 }
 
 // hasPosition says whether a path may go through an array by position, which is
-// no part of the paths in the index.
+// no part of the paths in the index. While there are no arrays, numbers are names.
 func hasPosition(path string) bool {
 	for part := range strings.SplitSeq(path, ".") {
 		if part != "" && part[0] >= '0' && part[0] <= '9' {

@@ -70,9 +70,9 @@ func (p *Projection) NeedsContext() bool { return p.computes }
 // that let unnamed fields through.
 func (p *Projection) Deps() expr.Deps {
 	if p.kind != inclusion {
-		return expr.Deps{All: true, Fields: p.deps.Fields}
+		return expr.Deps{All: true, Fields: p.deps.Fields, Meta: p.deps.Meta}
 	}
-	d := expr.Deps{All: p.deps.All, Fields: append([]string(nil), p.deps.Fields...)}
+	d := expr.Deps{All: p.deps.All, Fields: append([]string(nil), p.deps.Fields...), Meta: p.deps.Meta}
 	p.root.walk("", func(path string, f *field) {
 		if f.kind != fieldComputed {
 			d.Add(path)

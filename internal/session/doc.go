@@ -10,6 +10,15 @@
 // in the very transaction that executes them: either both are there after a crash or neither is. Only the latest number
 // of a session is kept; an older one is refused. One write of a session runs at a time.
 //
+// # Transactions
+//
+// A multi-document transaction takes a number from the same sequence. The session knows how far it has come: it is in
+// progress, committed or aborted. A [Statement] is the session's only one until its end, as with retryable writes; one that
+// fails aborts the transaction, and so does a larger number, the end of the session and the end of the transaction's
+// lifetime, which [Registry.ExpireTransactions] looks after. What a transaction does is [Work] and none of this package's
+// business, but for its commit, in which the outcome is stored: a client that has not got the answer may ask again, even
+// after a restart. The outcome of a transaction that wrote nothing, or was aborted, is not stored.
+//
 // # What is stored
 //
 // Outcomes are kept in meta keys of the storage engine, in chunks of limited size, so that the record of a long write is
@@ -18,6 +27,8 @@
 //	"R" uuid(16) uid(32) chunk(4, big endian)
 //	  → version(1) = 1, lastUse ms(8), txnNumber(8), entries
 //	entry: first statement (varint), count (uvarint), length (uvarint), outcome
+//
+// A transaction that has committed is chunk 0 with version 2 and no entries.
 //
 // A chunk whose number is not that of chunk 0 is left over from an earlier write and does not count. An outcome that is the
 // same for consecutive statements is stored once.

@@ -10,8 +10,10 @@ import (
 const (
 	recordPrefix  = "R"
 	recordVersion = 1
-	keyLen        = 1 + 16 + 32 + 4
-	headerLen     = 1 + 8 + 8
+	// committedVersion marks the record of a transaction that has committed.
+	committedVersion = 2
+	keyLen           = 1 + 16 + 32 + 4
+	headerLen        = 1 + 8 + 8
 	// chunkBytes is where a record goes on in another chunk. A write of many statements rewrites at most this much with each.
 	chunkBytes = 8 << 10
 )
@@ -25,7 +27,9 @@ type entry struct {
 	outcome []byte
 }
 
-func (e *entry) covers(stmt int32) bool { return stmt >= e.first && int64(stmt) < int64(e.first)+int64(e.count) }
+func (e *entry) covers(stmt int32) bool {
+	return stmt >= e.first && int64(stmt) < int64(e.first)+int64(e.count)
+}
 
 // chunk is a part of a session's record.
 type chunk struct {
@@ -114,4 +118,17 @@ func decodeChunk(b []byte) (c chunk, number int64, err error) {
 		b = b[size:]
 	}
 	return c, number, nil
+}
+
+// encodeCommitted is the record of a transaction that has committed.
+func encodeCommitted(lastUse, number int64) []byte {
+	b := binary.BigEndian.AppendUint64([]byte{committedVersion}, uint64(lastUse))
+	return binary.BigEndian.AppendUint64(b, uint64(number))
+}
+
+func decodeCommitted(b []byte) (number int64, err error) {
+	if len(b) != headerLen || b[0] != committedVersion {
+		return 0, errBadRecord
+	}
+	return int64(binary.BigEndian.Uint64(b[9:])), nil
 }

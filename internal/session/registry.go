@@ -48,6 +48,12 @@ type Registry struct {
 	// OnEnd is called with the owner (see Session.Owner) of each session that ends. It is set before the first Touch.
 	OnEnd func(owner string)
 
+	// OnExpire is called with a session whose transaction has taken too long, to
+	// interrupt the statement that runs. It is set before the first Touch.
+	OnExpire func(*Session)
+
+	transactions transactions
+
 	cfg    Config
 	count  atomic.Int64
 	shards [shardCount]shard
@@ -65,12 +71,18 @@ type Session struct {
 	lastUse atomic.Int64 // milliseconds since 1970
 	reg     *Registry
 
-	// turn holds one token, which whoever runs a retryable write takes. It guards the fields below.
+	// open describes the transaction in progress, nil for none. Whoever has the turn sets it.
+	open atomic.Pointer[OpenTransaction]
+
+	// turn holds one token, which whoever runs a retryable write or a statement of a transaction takes. It guards the
+	// fields below.
 	turn   chan struct{}
 	loaded bool
-	number int64 // of the latest retryable write; -1 for none
-	chunks []chunk
-	stored int // chunks that storage may have
+	number int64 // of the latest retryable write or transaction; -1 for none
+	phase  phase
+	work   Work    // of the transaction in progress, else nil
+	chunks []chunk // of the retryable write, else nil
+	stored int     // chunks that storage may have
 }
 
 // NewRegistry makes a registry without sessions.
@@ -81,7 +93,9 @@ func NewRegistry(cfg Config) (*Registry, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	r := &Registry{cfg: cfg, OnEnd: func(string) {}}
+	r := &Registry{cfg: cfg, OnEnd: func(string) {}, OnExpire: func(*Session) {}}
+	r.transactions.open = map[*Session]struct{}{}
+	r.SetTransactionLifetime(DefaultTransactionLifetime)
 	for i := range r.shards {
 		r.shards[i].sessions = map[ID]*Session{}
 	}
@@ -167,7 +181,7 @@ func (r *Registry) End(ctx context.Context, ids []ID) error {
 	return r.forget(ctx, ended)
 }
 
-// forget removes the records of sessions that have written.
+// forget aborts the transactions of sessions and removes the records of those that have written.
 func (r *Registry) forget(ctx context.Context, ended []*Session) error {
 	txn := r.cfg.Engine.Begin(storage.TxnOptions{NoSync: true})
 	defer txn.Rollback()
@@ -176,8 +190,9 @@ func (r *Registry) forget(ctx context.Context, ended []*Session) error {
 		select {
 		case s.turn <- struct{}{}:
 		default:
-			continue // it writes right now; its record expires
+			continue // it writes right now; its record and its transaction expire
 		}
+		s.endTransaction(aborted)
 		for i := range s.stored {
 			any = true
 			if err := txn.DeleteMeta(ctx, chunkKey(s.id, i)); err != nil {
@@ -194,18 +209,25 @@ func (r *Registry) forget(ctx context.Context, ended []*Session) error {
 	return err
 }
 
-// Run ends expired sessions until ctx ends.
+// Run ends expired sessions and transactions until ctx ends.
 func (r *Registry) Run(ctx context.Context) {
 	if err := r.reapRecords(ctx); err != nil && ctx.Err() == nil {
 		r.cfg.Logger.Warn("expired sessions not removed", "error", err)
 	}
 	tick := time.NewTicker(reapInterval)
 	defer tick.Stop()
+	expire := time.NewTicker(expireInterval)
+	defer expire.Stop()
 	for passes := 1; ; passes++ {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
+		for due := false; !due; {
+			select {
+			case <-ctx.Done():
+				return
+			case <-expire.C:
+				r.ExpireTransactions()
+			case <-tick.C:
+				due = true
+			}
 		}
 		err := r.Reap(ctx)
 		if err == nil && passes%10 == 0 {

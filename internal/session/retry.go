@@ -22,34 +22,27 @@ type Retry struct {
 
 // Begin waits for the session's turn and starts the write with a number, or goes on with it.
 func (s *Session) Begin(ctx context.Context, number int64) (*Retry, error) {
-	select {
-	case s.turn <- struct{}{}:
-	default:
-		select {
-		case s.turn <- struct{}{}:
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		}
+	if err := s.take(ctx); err != nil {
+		return nil, err
 	}
-	if err := s.begin(ctx, number); err != nil {
-		<-s.turn
+	if err := s.begin(number); err != nil {
+		s.give()
 		return nil, err
 	}
 	return &Retry{s: s}, nil
 }
 
-func (s *Session) begin(ctx context.Context, number int64) error {
-	if !s.loaded {
-		if err := s.load(ctx); err != nil {
-			return err
-		}
-	}
+func (s *Session) begin(number int64) error {
 	if number < s.number {
 		return mongoerr.New(mongoerr.TransactionTooOld, "Retryable write with txnNumber %d is prohibited on session %s because "+
 			"a newer retryable write with txnNumber %d has already started on this session.", number, hex.EncodeToString(s.id.UUID[:]), s.number)
 	}
+	if number == s.number && s.phase != retryable {
+		return mongoerr.New(mongoerr.InvalidOptions, "Must specify autocommit=false on all operations of a multi-statement transaction.")
+	}
 	if number > s.number {
-		s.number, s.chunks = number, nil
+		s.endTransaction(aborted)
+		s.number, s.phase, s.chunks = number, retryable, nil
 	}
 	return nil
 }
@@ -64,6 +57,10 @@ func (s *Session) load(ctx context.Context) error {
 	err := txn.ScanMeta(ctx, prefix, func(_, value []byte) bool {
 		var c chunk
 		var number int64
+		if number, bad = decodeCommitted(value); bad == nil {
+			s.number, s.phase, s.stored = number, committed, s.stored+1
+			return true
+		}
 		if c, number, bad = decodeChunk(value); bad != nil {
 			return false
 		}
@@ -103,7 +100,9 @@ func (r *Retry) Executed(stmt int32) (outcome []byte, ok bool) {
 func (r *Retry) Discard() { r.pending, r.staged = r.pending[:0], nil }
 
 // Add says that the transaction that runs executes a statement.
-func (r *Retry) Add(stmt int32, outcome []byte) { r.pending = append(r.pending, entry{stmt, 1, outcome}) }
+func (r *Retry) Add(stmt int32, outcome []byte) {
+	r.pending = append(r.pending, entry{stmt, 1, outcome})
+}
 
 // Store writes the session's record as it is once the transaction has committed.
 func (r *Retry) Store(ctx context.Context, txn storage.Txn) error {
@@ -146,15 +145,4 @@ func (r *Retry) Commit() {
 }
 
 // End lets the session's next write begin.
-func (r *Retry) End() { <-r.s.turn }
-
-// Latest is the number of the session's latest retryable write; ok is false if it has none, or if one runs right now.
-func (s *Session) Latest() (number int64, ok bool) {
-	select {
-	case s.turn <- struct{}{}:
-		defer func() { <-s.turn }()
-		return s.number, s.number >= 0
-	default:
-		return 0, false
-	}
-}
+func (r *Retry) End() { r.s.give() }

@@ -147,6 +147,16 @@ func (p *Pattern) HasMeta() bool {
 	return false
 }
 
+// UsesMeta says whether the pattern sorts by a kind of metadata.
+func (p *Pattern) UsesMeta(name string) bool {
+	for i := range p.parts {
+		if p.parts[i].Meta == name {
+			return true
+		}
+	}
+	return false
+}
+
 // Fields are the dotted paths that the pattern reads.
 func (p *Pattern) Fields() []string {
 	var list []string

@@ -33,7 +33,7 @@ var (
 	stemFrench = light(`issements issement atrices ateurs ations atrice ateur ation ements ement ments ment euses euse
 		ables ismes istes able isme iste ités ité ives ive ifs if eux issants issant issent issons issez eraient erions
 		eront erons erais erait aient antes ants ante ant ent ions ons ez er ées ée és é ait ais ir es e s`)
-	stemGerman    = light(`erinnen ungen heiten keiten innen ung heit keit lich isch ern em en er es st e s n`)
+	stemGerman    = light(`erinnen ungen heiten keiten innen ung heit keit lich isch ern em en er es st e`)
 	stemHungarian = light(`ságokat ségeket okat eket öket ként ban ben nak nek val vel ból ből ról ről tól től hoz hez höz
 		nál nél ért ság ség on en ön ok ek ök ak ot et öt at t k`)
 	stemItalian = light(`azioni azione amenti imenti amento imento mente abili ibili abile ibile ivano avano evano iranno

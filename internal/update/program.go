@@ -27,6 +27,10 @@ type Options struct {
 
 	// Pipeline compiles an update that is an array of stages; nil refuses it.
 	Pipeline func(stages bsonval.Doc) (Transform, error)
+
+	// KeepEmptyTimestamps keeps Timestamp(0, 0) at the top level of a replacement,
+	// which is else replaced by the time.
+	KeepEmptyTimestamps bool
 }
 
 // Kind tells the forms of updates apart.
@@ -50,6 +54,7 @@ type Program struct {
 	collator    bsonval.Collator
 	env         *expr.Env
 	positional  bool
+	keepStamps  bool // Options.KeepEmptyTimestamps
 
 	// careful says that the result of operators needs more checks than its size:
 	// they may touch _id, make top-level names with a dollar, or nest deeply.
@@ -75,7 +80,7 @@ func Compile(u bsonval.Value, o Options) (*Program, error) {
 	if o.Compiler == nil {
 		o.Compiler = expr.NewCompiler(&expr.Env{})
 	}
-	p := &Program{env: o.Compiler.Env, collator: o.Compiler.Env.Collator}
+	p := &Program{env: o.Compiler.Env, collator: o.Compiler.Env.Collator, keepStamps: o.KeepEmptyTimestamps}
 	switch u.Type() {
 	case bsonval.TypeArray:
 		return p, p.compilePipeline(u.Doc(), o)
@@ -181,7 +186,7 @@ func (p *Program) replace(d bsonval.Doc) (bsonval.Doc, error) {
 			continue
 		}
 		v := it.Value()
-		if v.Type() == bsonval.TypeTimestamp && v.Int64() == 0 {
+		if v.Type() == bsonval.TypeTimestamp && v.Int64() == 0 && !p.keepStamps {
 			v = p.timestamp()
 		}
 		dst = bsonval.AppendElementBytes(dst, it.Key(), v)

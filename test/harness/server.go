@@ -97,6 +97,9 @@ type Server struct {
 	err  error
 }
 
+// Pid returns the process's id.
+func (s *Server) Pid() int { return s.cmd.Process.Pid }
+
 // URI returns the plain connection string.
 func (s *Server) URI() string { return "mongodb://" + s.Addr + "/" }
 
@@ -127,8 +130,16 @@ func (o *output) String() string {
 // the test ends, and its log is shown when the test failed.
 func Start(t testing.TB, binary, addr, data string, args ...string) *Server {
 	t.Helper()
+	return StartWith(t, binary, addr, nil, append([]string{"--listen", addr, "--data", data}, args...)...)
+}
+
+// StartWith is Start for a server that learns its settings, the address among them, from what the caller gives:
+// further environment variables and the arguments of serve.
+func StartWith(t testing.TB, binary, addr string, env []string, args ...string) *Server {
+	t.Helper()
 	s := &Server{Addr: addr, log: &output{}, done: make(chan struct{})}
-	s.cmd = exec.Command(binary, append([]string{"serve", "--listen", addr, "--data", data}, args...)...)
+	s.cmd = exec.Command(binary, append([]string{"serve"}, args...)...)
+	s.cmd.Env = append(os.Environ(), env...)
 	s.cmd.Stdout, s.cmd.Stderr = s.log, s.log
 	if err := s.cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -181,12 +192,27 @@ func (s *Server) Kill() {
 	<-s.done
 }
 
-// Stop ends the process as a user would, with SIGTERM, and checks that it leaves in time with exit code 0.
-func (s *Server) Stop(t testing.TB) {
+// Log is the end of what the process has printed.
+func (s *Server) Log() string { return s.log.String() }
+
+// Terminate sends SIGTERM and does not wait.
+func (s *Server) Terminate(t testing.TB) {
 	t.Helper()
 	if err := s.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatalf("SIGTERM: %v", err)
 	}
+}
+
+// Stop ends the process as a user would, with SIGTERM, and checks that it leaves in time with exit code 0.
+func (s *Server) Stop(t testing.TB) {
+	t.Helper()
+	s.Terminate(t)
+	s.Ended(t)
+}
+
+// Ended waits until the process has left and checks that its exit code is 0.
+func (s *Server) Ended(t testing.TB) {
+	t.Helper()
 	select {
 	case <-s.done:
 		if s.err != nil {
@@ -198,6 +224,9 @@ func (s *Server) Stop(t testing.TB) {
 	}
 }
 
+// leaving bounds a client's goodbye, which waits for its server even if that is gone.
+const leaving = time.Second
+
 // Connect returns a client that is disconnected when the test ends.
 func Connect(t testing.TB, opts *options.ClientOptions) *mongo.Client {
 	t.Helper()
@@ -205,6 +234,10 @@ func Connect(t testing.TB, opts *options.ClientOptions) *mongo.Client {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = client.Disconnect(context.Background()) })
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), leaving)
+		defer cancel()
+		_ = client.Disconnect(ctx)
+	})
 	return client
 }

@@ -36,9 +36,8 @@ func TestMain(m *testing.M) {
 	os.Exit(harness.Main(m))
 }
 
-// startBare starts the bare server on a folder and returns its address. It ends
-// with the test.
-func startBare(t testing.TB, dir string) string {
+// startBare starts the bare server on a folder. It ends with the test.
+func startBare(t testing.TB, dir string) target {
 	t.Helper()
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), bareEnv+"="+dir)
@@ -62,7 +61,7 @@ func startBare(t testing.TB, dir string) string {
 	if err != nil {
 		t.Fatalf("the bare server did not start: %v", err)
 	}
-	return strings.TrimSpace(addr)
+	return target{strings.TrimSpace(addr), cmd.Process.Pid}
 }
 
 // serveBare serves until standard input ends.

@@ -99,25 +99,34 @@ func (c *client) must(t testing.TB) bsonval.Doc {
 	return reply
 }
 
+// target is a server process.
+type target struct {
+	addr string
+	pid  int
+}
+
 // side is one of two servers compared, or one of two loads.
 type side struct {
+	target  target
 	clients []*client
 	// op does the operation once and returns how much it was worth.
 	op func(c *client) (int, error)
 }
 
-func newSide(t testing.TB, addr string, n int, op func(c *client) (int, error)) *side {
-	s := &side{op: op}
+func newSide(t testing.TB, to target, n int, op func(c *client) (int, error)) *side {
+	s := &side{target: to, op: op}
 	for range n {
-		s.clients = append(s.clients, dial(t, addr))
+		s.clients = append(s.clients, dial(t, to.addr))
 	}
 	return s
 }
 
-// run lets all clients work for a while and returns the rate per second.
-func (s *side) run(t testing.TB, d time.Duration) float64 {
+// run lets all clients work for a while and returns the rate per second and the
+// server's processor time for each unit of it, in microseconds.
+func (s *side) run(t testing.TB, d time.Duration) (rate, cpu float64) {
 	t.Helper()
 	counts, errs, times := make([]int, len(s.clients)), make([]error, len(s.clients)), make([]time.Duration, len(s.clients))
+	before := processorTime(s.target.pid)
 	start := time.Now()
 	var wg sync.WaitGroup
 	for i, c := range s.clients {
@@ -130,12 +139,14 @@ func (s *side) run(t testing.TB, d time.Duration) float64 {
 		})
 	}
 	wg.Wait()
-	rate := 0.0
+	total := 0
 	for i, n := range counts {
 		if errs[i] != nil {
 			t.Fatal(errs[i])
 		}
 		rate += float64(n) / times[i].Seconds()
+		total += n
 	}
-	return rate
+	used := processorTime(s.target.pid) - before
+	return rate, float64(used.Nanoseconds()) / 1000 / float64(max(total, 1))
 }

@@ -24,6 +24,7 @@ type line struct {
 	ratio, promise   float64
 	atMost           bool // the promise is an upper bound
 	note             bool // measured, but nothing is promised
+	cpu              string
 }
 
 func (l *line) ok() bool {
@@ -59,9 +60,9 @@ func (r *report) String() string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var b strings.Builder
-	fmt.Fprintf(&b, "| %-46s | %12s | %12s | %6s | %7s | %-3s |\n", "what", "ours", "bare", "ratio", "promise", "ok")
-	fmt.Fprintf(&b, "|%s|%s:|%s:|%s:|%s:|%s|\n", strings.Repeat("-", 48), strings.Repeat("-", 13), strings.Repeat("-", 13),
-		strings.Repeat("-", 7), strings.Repeat("-", 8), strings.Repeat("-", 5))
+	fmt.Fprintf(&b, "| %-48s | %12s | %12s | %6s | %7s | %-3s | %-15s |\n", "what", "ours", "bare", "ratio", "promise", "ok", "CPU µs per unit")
+	fmt.Fprintf(&b, "|%s|%s:|%s:|%s:|%s:|%s|%s|\n", strings.Repeat("-", 50), strings.Repeat("-", 13), strings.Repeat("-", 13),
+		strings.Repeat("-", 7), strings.Repeat("-", 8), strings.Repeat("-", 5), strings.Repeat("-", 17))
 	for _, l := range r.lines {
 		promise, ok := fmt.Sprintf("≥ %.2f", l.promise), "yes"
 		if l.atMost {
@@ -73,7 +74,8 @@ func (r *report) String() string {
 		if l.note {
 			promise, ok = "–", "–"
 		}
-		fmt.Fprintf(&b, "| %-46s | %12s | %12s | %6.2f | %7s | %-3s |\n", l.what, l.ours+" "+l.unit, l.bare+" "+l.unit, l.ratio, promise, ok)
+		fmt.Fprintf(&b, "| %-48s | %12s | %12s | %6.2f | %7s | %-3s | %-15s |\n", l.what, l.ours+" "+l.unit, l.bare+" "+l.unit, l.ratio,
+			promise, ok, l.cpu)
 	}
 	return b.String()
 }
@@ -84,30 +86,45 @@ func median(v []float64) float64 {
 }
 
 // duel lets two sides run in alternating rounds, after a warm-up, and returns
-// the medians of their rates and of the rounds' ratios a/b.
-func duel(t *testing.T, a, b *side) (rateA, rateB, ratio float64) {
+// the medians of their rates and processor times, and of the rounds' ratios a/b.
+func duel(t *testing.T, a, b *side) (x, y medians, ratio float64) {
 	t.Helper()
 	a.run(t, *roundTime)
 	b.run(t, *roundTime)
-	var as, bs, rs []float64
+	var rs []float64
 	for i := range *rounds {
-		var x, y float64
 		if i%2 == 0 {
-			x, y = a.run(t, *roundTime), b.run(t, *roundTime)
+			x.run(t, a)
+			y.run(t, b)
 		} else {
-			y, x = b.run(t, *roundTime), a.run(t, *roundTime)
+			y.run(t, b)
+			x.run(t, a)
 		}
-		as, bs, rs = append(as, x), append(bs, y), append(rs, x/y)
+		rs = append(rs, x.rates[i]/y.rates[i])
 	}
-	t.Logf("rounds' ratios: %.2f", rs)
-	return median(as), median(bs), median(rs)
+	t.Logf("rounds' ratios: %.2f; server's CPU per unit: %.1f µs, %.1f µs", rs, x.cpu(), y.cpu())
+	return x, y, median(rs)
 }
+
+// medians are the results of one side's rounds.
+type medians struct{ rates, cpus []float64 }
+
+func (m *medians) run(t *testing.T, s *side) {
+	rate, cpu := s.run(t, *roundTime)
+	m.rates, m.cpus = append(m.rates, rate), append(m.cpus, cpu)
+}
+
+func (m *medians) rate() float64 { return median(m.rates) }
+func (m *medians) cpu() float64  { return median(m.cpus) }
 
 // compare is duel with a row of the report.
 func (r *report) compare(t *testing.T, what string, ours, bare *side, promise float64) {
 	t.Helper()
 	x, y, ratio := duel(t, ours, bare)
-	r.add(t, line{what: what, ours: count(x), bare: count(y), unit: "/s", ratio: ratio, promise: promise, note: promise == 0})
+	r.add(t, line{
+		what: what, ours: count(x.rate()), bare: count(y.rate()), unit: "/s", ratio: ratio, promise: promise, note: promise == 0,
+		cpu: fmt.Sprintf("%.2f / %.2f", x.cpu(), y.cpu()),
+	})
 }
 
 // count formats a rate.

@@ -74,3 +74,37 @@ func resident(t *testing.T, pid int) float64 {
 	t.Fatal("no VmRSS")
 	return 0
 }
+
+// rest waits until a server has done in the background what a load has left to
+// do, as far as one can see from outside: until it uses next to no processor time,
+// for at most half a minute.
+func rest(s target) {
+	const step = 500 * time.Millisecond
+	for range 60 {
+		before := processorTime(s.pid)
+		time.Sleep(step)
+		if processorTime(s.pid)-before < step/20 {
+			return
+		}
+	}
+}
+
+// processorTime is how long a process has run on processors, in user and kernel
+// mode; 0 where there is no /proc.
+func processorTime(pid int) time.Duration {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0
+	}
+	// The second field is the program's name in parentheses; times are in 1/100 s.
+	_, rest, _ := strings.Cut(string(b), ") ")
+	fields := strings.Fields(rest)
+	if len(fields) < 13 {
+		return 0
+	}
+	var user, system int64
+	if _, err := fmt.Sscan(fields[11]+" "+fields[12], &user, &system); err != nil {
+		return 0
+	}
+	return time.Duration(user+system) * 10 * time.Millisecond
+}

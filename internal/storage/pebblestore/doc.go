@@ -31,7 +31,8 @@
 // # When the disk fails
 //
 // An error from the journal makes the store refuse every further commit (its
-// state on disk is unknown) while reads go on. Errors that Pebble itself calls
+// state on disk is unknown) while reads go on, and so does a file that is found
+// to be damaged. Errors that Pebble itself calls
 // fatal, those of its manifest and of starting a new journal file, end the
 // process. Commits are refused with [storage.ErrNoSpace] before the disk is full,
 // because a full disk would be such an error.

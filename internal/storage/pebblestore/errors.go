@@ -58,8 +58,9 @@ func (e *OpenError) Unwrap() []error {
 	return errs
 }
 
-// FailedError is returned by every commit after the journal has failed. The
-// store must be closed and opened again; what was acknowledged is on disk.
+// FailedError is returned by every commit after the journal has failed or a
+// damaged file has been found. After a failed journal the store must be closed
+// and opened again; what was acknowledged is on disk.
 type FailedError struct {
 	Cause error
 }

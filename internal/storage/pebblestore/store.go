@@ -55,7 +55,7 @@ type Store struct {
 
 	commitMu sync.Mutex                  // held while a commit is given its position and applied; Pebble may stall it
 	stuck    bool                        // guarded by commitMu: Pebble's commit pipeline is locked for good
-	failed   atomic.Pointer[FailedError] // set once the journal has failed
+	failed   atomic.Pointer[FailedError] // set once the journal has failed or a file was found damaged
 	commits  atomic.Int64
 	syncs    atomic.Int64
 }
@@ -171,6 +171,7 @@ func (s *Store) pebbleOptions() *pebble.Options {
 		FS:                 orderedFS{s.config.FS},
 		Lock:               s.lock,
 		Logger:             pebbleLogger{s.log},
+		EventListener:      &pebble.EventListener{DataCorruption: s.damaged},
 		Cache:              s.cache,
 		FormatMajorVersion: pebbleFormat,
 		DisableWAL:         s.config.Memory,
@@ -236,9 +237,15 @@ func (s *Store) Sync(ctx context.Context) error {
 func (s *Store) fail(err error) error {
 	f := &FailedError{Cause: err}
 	if s.failed.CompareAndSwap(nil, f) {
-		s.log.Error("the journal has failed; no more writes are accepted", "error", err)
+		s.log.Error("storage has failed; no more writes are accepted", "error", err)
 	}
 	return s.failed.Load()
+}
+
+// damaged is told of a file whose contents fail their checksums. What is still
+// whole can be read, and saved; writes would not reach the tables for long.
+func (s *Store) damaged(info pebble.DataCorruptionInfo) {
+	_ = s.fail(fmt.Errorf("%w: %s: %v", ErrDamaged, info.Path, info.Details))
 }
 
 // Compact rewrites a table's records.
