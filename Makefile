@@ -66,6 +66,10 @@ endif
 bench: ## run the Go benchmarks
 	$(GO) test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) $(PKGS)
 
+.PHONY: perf
+perf: ## measure the promises of docs/performance.md (4 minutes, on an idle machine)
+	ARCHELON_PERF=1 $(GO) test ./test/perf -run TestPromises -v -count=1
+
 .PHONY: fuzz
 fuzz: ## run each fuzz target for FUZZTIME (default 30s)
 	@set -e; for pkg in $$($(GO) list $(PKGS)); do \

@@ -75,7 +75,9 @@ func (l *list) push(v bsonval.Value) error {
 
 func (l *list) result(*expr.Context) (bsonval.Value, error) { return l.partial(), nil }
 
-func (l *list) size() int { return cap(l.values) }
+// size leaves out what append has set aside, so that a single array meets its own
+// limit before the group is spilled for it.
+func (l *list) size() int { return len(l.values) }
 
 func (l *list) partial() bsonval.Value {
 	dst, at := bsonval.BeginDoc(make([]byte, 0, len(l.values)+5))

@@ -73,7 +73,9 @@ func (in *sortedInput) Eval(c *expr.Context) (bsonval.Value, error) {
 	if err != nil {
 		return bsonval.Missing, err
 	}
-	return bsonval.Document(bsonval.NewBuilder().Value("k", bsonval.Binary(0, key)).Value("v", v).Build()), nil
+	d, at := bsonval.BeginDoc(make([]byte, 0, len(key)+len(v.Bytes())+48))
+	d = bsonval.AppendElement(d, "k", bsonval.Binary(0, key))
+	return bsonval.Document(bsonval.EndDoc(bsonval.AppendElement(d, "v", v), at)), nil
 }
 
 // top is $top, $topN and, from the other end, $bottom and $bottomN: the

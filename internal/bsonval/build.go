@@ -84,14 +84,20 @@ type Builder struct {
 	buf   []byte
 	open  []int // starts of the documents still open
 	count []int // elements so far in each open array, for its names; -1 in documents
+	room  [2][4]int
 }
 
 // NewBuilder starts a document.
-func NewBuilder() *Builder { return NewBuilderIn(nil) }
+func NewBuilder() *Builder { return NewBuilderIn(make([]byte, 0, builderBytes)) }
+
+// builderBytes is room for a small document, so that most documents of replies
+// and of stages need one buffer only.
+const builderBytes = 128
 
 // NewBuilderIn starts a document appended to buf's bytes.
 func NewBuilderIn(buf []byte) *Builder {
-	b := &Builder{open: make([]int, 0, 4), count: make([]int, 0, 4)}
+	b := &Builder{}
+	b.open, b.count = b.room[0][:0], b.room[1][:0]
 	var at int
 	b.buf, at = BeginDoc(buf)
 	b.open = append(b.open, at)

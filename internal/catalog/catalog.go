@@ -82,6 +82,9 @@ func loadMultikey(ctx context.Context, txn storage.Txn, x *Index) error {
 	if err != nil {
 		return fmt.Errorf("catalog: read multikey mark: %w", err)
 	}
+	if len(v) != 4 {
+		return fmt.Errorf("catalog: damaged multikey mark of index %d", x.ID)
+	}
 	x.multikey.Store(binary.BigEndian.Uint32(v))
 	x.stored.Store(binary.BigEndian.Uint32(v))
 	return nil

@@ -50,6 +50,12 @@ type Collection struct {
 	ViewOn   string
 	Pipeline bsonval.Doc
 
+	// Capped bounds a capped collection; nil for others.
+	Capped *Cap
+
+	// Clustered says that the natural order is that of _id.
+	Clustered bool
+
 	// Validator is the compiled validator; nil for none.
 	Validator *match.Matcher
 
@@ -129,6 +135,9 @@ type Index struct {
 
 	Unique, Sparse, Hidden bool
 
+	// Clustered tells the index that gives a clustered collection its order.
+	Clustered bool
+
 	// Partial is the filter of a partial index; nil for others.
 	Partial *match.Matcher
 
@@ -159,7 +168,7 @@ func (x *Index) IsMultikey() bool { return x.multikey.Load() != 0 }
 
 // IsID tells the index on _id.
 func (x *Index) IsID() bool {
-	return len(x.Fields) == 1 && x.Fields[0].Path == "_id" && x.Name == "_id_"
+	return len(x.Fields) == 1 && x.Fields[0].Path == "_id" && (x.Name == "_id_" || x.Clustered)
 }
 
 // Collator returns the string order of the index.

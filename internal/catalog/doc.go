@@ -22,13 +22,18 @@
 // everything, waits, and starts again. So a transaction may itself ask for a
 // change (it creates the collection it inserts into) without a deadlock.
 //
+// # Capped collections
+//
+// Writers of a capped collection go one at a time ([Order], taken behind the guard),
+// and readers who wait at its end are woken by commits ([Arrivals]).
+//
 // # Kinds of index
 //
 // [Index.Kind] says which keys an index holds. A new kind is: a generator in
 // package indexkey (a row of its table of makers), the checks and normal form of
 // its specification in database/indexkind.go, and, since only ordinary indexes
-// are scanned by bounds on their fields, an access path in package plan (a row of
-// its table by kind). Where an index is looked at by its Fields, ask for the Kind first.
+// are scanned by bounds on their fields, an access path in package plan (a case
+// in access.go). Where an index is looked at by its Fields, ask for the Kind first.
 //
 // # Stored form
 //

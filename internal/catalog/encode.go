@@ -84,6 +84,7 @@ func (c *Collection) applyOptions() error {
 		return err
 	}
 	c.Collation = spec
+	c.Capped, c.Clustered = capOf(c.Options), isClustered(c.Options)
 	if v := c.Options.Lookup("validator"); v.Type() == bsonval.TypeDocument && !v.Doc().IsEmpty() {
 		env := &expr.Env{}
 		if spec != nil {
@@ -108,7 +109,7 @@ func NewIndex(spec bsonval.Doc) (*Index, error) {
 	x := &Index{
 		Name: string(spec.Lookup("name").Bytes()), Spec: spec, Key: docOf(spec.Lookup("key")),
 		Unique: spec.Lookup("unique").Truthy(), Sparse: spec.Lookup("sparse").Truthy(),
-		Hidden: spec.Lookup("hidden").Truthy(), Ready: true, multikey: new(atomic.Uint32), stored: new(atomic.Uint32), Uses: new(atomic.Int64),
+		Hidden: spec.Lookup("hidden").Truthy(), Clustered: spec.Lookup("clustered").Truthy(), Ready: true, multikey: new(atomic.Uint32), stored: new(atomic.Uint32), Uses: new(atomic.Int64),
 		SinceMS: time.Now().UnixMilli(),
 	}
 	it := x.Key.Iter()

@@ -28,6 +28,10 @@ type Guard struct {
 	// Scans counts the scans of the whole collection since the start.
 	Scans atomic.Int64
 
+	// Order and Arrivals are for capped collections.
+	Order    Order
+	Arrivals Arrivals
+
 	shareMu sync.Mutex    // guards the fields below
 	shares  int           // transactions that hold the collection
 	waiting int           // changes that hold it or wait for it: no new shares
@@ -73,6 +77,7 @@ func (g *Guard) Exclude(ctx context.Context) error {
 func (g *Guard) Readmit() {
 	g.Unlock()
 	g.withdraw()
+	g.Arrivals.Announce() // that nothing may arrive any more
 }
 
 // announce keeps new shares out until withdraw.

@@ -85,7 +85,6 @@ func TestArgumentErrors(t *testing.T) {
 		{"api version", "d", bson.D{field("ping", 1), field("apiVersion", "2")}, 322, ""},
 		{"api strict", "d", bson.D{field("distinct", "c"), field("key", "a"), field("apiVersion", "1"), field("apiStrict", true)}, 323, ""},
 		{"api strict without version", "d", bson.D{field("ping", 1), field("apiStrict", true)}, 4886600, ""},
-		{"transaction", "d", bson.D{field("find", "c"), field("lsid", lsid(1)), field("txnNumber", int64(1)), field("startTransaction", true), field("autocommit", false)}, 238, ""},
 		{"txnNumber on a read", "d", bson.D{field("find", "c"), field("lsid", lsid(1)), field("txnNumber", int64(1))}, 50768, ""},
 		{"txnNumber without session", "d", bson.D{field("insert", "c"), field("documents", bson.A{bson.D{}}), field("txnNumber", int64(1))}, 72, ""},
 		{"session id", "d", bson.D{field("ping", 1), field("lsid", bson.D{})}, 40414, ""},

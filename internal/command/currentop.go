@@ -196,7 +196,7 @@ func (cs *Commands) idleCursors() []bsonval.Doc {
 			b.StartDoc("lsid").Value("id", bsonval.Binary(4, []byte(c.Owner[:16]))).Value("uid", bsonval.Binary(0, []byte(c.Owner[16:]))).End()
 		}
 		b.StartDoc("cursor").Int64("cursorId", c.ID).Value("lastAccessDate", bsonval.DateTime(c.IdleSince)).
-			Bool("noCursorTimeout", c.NoTimeout).Bool("tailable", false).Bool("awaitData", false).End()
+			Bool("noCursorTimeout", c.NoTimeout).Bool("tailable", c.Tailable).Bool("awaitData", c.AwaitData).End()
 		docs = append(docs, b.Build())
 	}
 	return docs

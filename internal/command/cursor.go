@@ -2,12 +2,18 @@ package command
 
 import (
 	"context"
+	"errors"
 	"math"
+	"time"
 
 	"github.com/archelon-db/archelon/internal/bsonval"
 	"github.com/archelon-db/archelon/internal/database"
 	"github.com/archelon-db/archelon/internal/mongoerr"
+	"github.com/archelon-db/archelon/server"
 )
+
+// defaultAwait is how long a getMore waits for new documents if nothing else is asked for.
+const defaultAwait = time.Second
 
 // cursorCommands are the commands that work on open cursors.
 func cursorCommands() []*Command {
@@ -32,16 +38,20 @@ func cursorCommands() []*Command {
 // FirstBatch answers with the first documents of a cursor, which stays open if there are more. size < 0 means as many as
 // fit.
 func (c *Call) FirstBatch(ctx context.Context, cur *database.Cursor, ns string, size int64, single bool) error {
-	return c.batch(ctx, cur, "firstBatch", ns, size, single)
+	_, err := c.batch(ctx, cur, "firstBatch", ns, size, single, 0)
+	return err
 }
 
-func (c *Call) batch(ctx context.Context, cur *database.Cursor, name, ns string, size int64, single bool) error {
+// batch answers with documents of a cursor, which waits for them if it has the patience, and says whether the cursor stays
+// open.
+func (c *Call) batch(ctx context.Context, cur *database.Cursor, name, ns string, size int64, single bool, patience time.Duration,
+) (open bool, err error) {
 	b, doc := bsonval.BeginElement(c.Reply.Buf, bsonval.TypeDocument, "cursor")
 	b, at := bsonval.BeginElement(b, bsonval.TypeArray, name)
-	b, _, more, err := cur.AppendBatch(ctx, b, int(min(size, math.MaxInt32)))
+	b, _, more, err := cur.AwaitBatch(ctx, b, int(min(size, math.MaxInt32)), patience)
 	if err != nil {
 		cur.Close()
-		return err
+		return false, err
 	}
 	b = bsonval.EndDoc(b, at)
 	id := int64(0)
@@ -53,9 +63,10 @@ func (c *Call) batch(ctx context.Context, cur *database.Cursor, name, ns string,
 	b = bsonval.AppendElement(b, "id", bsonval.Int64(id))
 	b = bsonval.AppendElement(b, "ns", bsonval.String(ns))
 	c.Reply.Buf = bsonval.EndDoc(b, doc)
-	return nil
+	return id != 0, nil
 }
 
+// runGetMore answers with one batch, or, if the client allows it, with a stream of batches until the cursor is closed.
 func runGetMore(ctx context.Context, c *Call) error {
 	c.Commands.stats.getMores.Add(1)
 	v := c.Arg("collection")
@@ -66,23 +77,48 @@ func runGetMore(ctx context.Context, c *Call) error {
 	if err := CheckCollectionName(c.DB, c.Coll); err != nil {
 		return err
 	}
+	for {
+		open, err := c.getMore(ctx)
+		if err != nil || !open || !c.Req.ExhaustAllowed() {
+			return err
+		}
+		c.Reply.OK()
+		end := len(c.Reply.Buf)
+		if c.Commands.replicated {
+			c.Reply.Buf = c.Commands.clock.appendTimes(c.Reply.Buf)
+		}
+		if err := c.Reply.Send(); errors.Is(err, server.ErrNoExhaust) {
+			c.Reply.Buf = c.Reply.Buf[:end] // it is the answer, and goes out as others do
+			return nil
+		} else if err != nil {
+			c.Database().KillCursor(c.First.Int64(), c.Namespace()) // nobody will ask for it
+			return err
+		}
+	}
+}
+
+// getMore answers with the next documents of a cursor and says whether it stays open.
+func (c *Call) getMore(ctx context.Context) (open bool, err error) {
 	owner := ""
 	if c.Session != nil {
 		owner = c.Session.Owner()
 	}
 	cur, err := c.Database().CheckOut(c.First.Int64(), c.Namespace(), owner, c.txn)
 	if err != nil {
-		return err
+		return false, err
 	}
-	if !c.generic.maxTimeMS.IsMissing() {
+	patience := defaultAwait
+	if !c.generic.maxTimeMS.IsMissing() && cur.AwaitsData() {
+		patience = time.Duration(c.MaxTimeMS) * time.Millisecond
+	} else if !c.generic.maxTimeMS.IsMissing() {
 		cur.Park()
-		return mongoerr.New(mongoerr.BadValue, "cannot set maxTimeMS on getMore command for a non-awaitData cursor")
+		return false, mongoerr.New(mongoerr.BadValue, "cannot set maxTimeMS on getMore command for a non-awaitData cursor")
 	}
 	size := c.Int64("batchSize", 0)
 	if size == 0 {
 		size = -1
 	}
-	return c.batch(ctx, cur, "nextBatch", c.Namespace().String(), size, false)
+	return c.batch(ctx, cur, "nextBatch", c.Namespace().String(), size, false, patience)
 }
 
 func runKillCursors(_ context.Context, c *Call) error {

@@ -10,16 +10,15 @@ import (
 	"github.com/archelon-db/archelon/internal/mongoerr"
 )
 
-// cappedCommands are the commands that make capped collections. There are none yet: the commands check their arguments
-// as MongoDB does and are then refused.
+// cappedCommands are the commands that make capped collections of others.
 func cappedCommands() []*Command {
 	return []*Command{
 		{
-			Name: "convertToCapped", Help: "Makes a collection capped; not implemented.", First: FirstCollection, WriteConcern: true,
+			Name: "convertToCapped", Help: "Makes a collection capped.", First: FirstCollection, WriteConcern: true,
 			Fields: []Field{{Name: "size", Kind: Any}}, Loose: true, Run: runConvertToCapped,
 		},
 		{
-			Name: "cloneCollectionAsCapped", Help: "Copies a collection to a capped one; not implemented.", First: FirstValue,
+			Name: "cloneCollectionAsCapped", Help: "Copies a collection to a capped one.", First: FirstValue,
 			FirstKind: Any, WriteConcern: true, Loose: true, Run: runCloneAsCapped,
 			Fields: []Field{{Name: "toCollection", Kind: Any}, {Name: "size", Kind: Any}},
 		},
@@ -29,8 +28,8 @@ func cappedCommands() []*Command {
 // maxCappedBytes is the largest capped collection.
 const maxCappedBytes = 1 << 50
 
-// checkCappedSize checks the size of a capped collection.
-func (c *Call) checkCappedSize() error {
+// cappedSize is the size asked for of a capped collection.
+func (c *Call) cappedSize() (int64, error) {
 	v := c.Arg("size")
 	n := v.TruncInt64()
 	if v.Type() == bsonval.TypeDecimal128 {
@@ -38,15 +37,16 @@ func (c *Call) checkCappedSize() error {
 	}
 	switch {
 	case !v.IsNumber() || v.IsNaN() || n < 1:
-		return mongoerr.New(mongoerr.InvalidOptions, "Capped collection size must be greater than zero")
+		return 0, mongoerr.New(mongoerr.InvalidOptions, "Capped collection size must be greater than zero")
 	case n > maxCappedBytes:
-		return mongoerr.New(mongoerr.BadValue, "Capped collection size must be >= 1 and <= %d", maxCappedBytes)
+		return 0, mongoerr.New(mongoerr.BadValue, "Capped collection size must be >= 1 and <= %d", maxCappedBytes)
 	}
-	return nil
+	return n, nil
 }
 
-func runConvertToCapped(_ context.Context, c *Call) error {
-	if err := c.checkCappedSize(); err != nil {
+func runConvertToCapped(ctx context.Context, c *Call) error {
+	size, err := c.cappedSize()
+	if err != nil {
 		return err
 	}
 	switch {
@@ -55,17 +55,10 @@ func runConvertToCapped(_ context.Context, c *Call) error {
 	case strings.HasPrefix(c.Coll, "system."):
 		return mongoerr.New(mongoerr.BadValue, "cannot convert system collection %s to capped", c.Namespace())
 	}
-	coll := c.Database().Catalog().Collection(c.DB, c.Coll)
-	switch {
-	case coll == nil:
-		return mongoerr.New(mongoerr.NamespaceNotFound, "source collection %s does not exist", c.Namespace())
-	case coll.IsView():
-		return mongoerr.New(mongoerr.CommandNotSupportedOnView, "cannot convert a view to capped: %s", c.Namespace())
-	}
-	return mongoerr.New(mongoerr.NotImplemented, "convertToCapped is not implemented: there are no capped collections")
+	return c.Database().ConvertToCapped(ctx, c.Namespace(), size)
 }
 
-func runCloneAsCapped(_ context.Context, c *Call) error {
+func runCloneAsCapped(ctx context.Context, c *Call) error {
 	to := c.Arg("toCollection")
 	switch {
 	case c.First.Type() != bsonval.TypeString:
@@ -81,7 +74,8 @@ func runCloneAsCapped(_ context.Context, c *Call) error {
 			return mongoerr.New(mongoerr.InvalidNamespace, "Invalid namespace specified '%s.%s'", c.DB, name)
 		}
 	}
-	if err := c.checkCappedSize(); err != nil {
+	size, err := c.cappedSize()
+	if err != nil {
 		return err
 	}
 	snap := c.Database().Catalog()
@@ -99,8 +93,6 @@ func runCloneAsCapped(_ context.Context, c *Call) error {
 	if strings.HasPrefix(to.Str(), "system.buckets.") {
 		return mongoerr.New(mongoerr.IllegalOperation, "Creation of a bucket collection is only permitted with the time-series options")
 	}
-	if err := database.CheckName(database.Namespace{DB: c.DB, Coll: to.Str()}); err != nil {
-		return err
-	}
-	return mongoerr.New(mongoerr.NotImplemented, "cloneCollectionAsCapped is not implemented: there are no capped collections")
+	return c.Database().CloneAsCapped(ctx, database.Namespace{DB: c.DB, Coll: strings.Clone(c.First.Str())},
+		database.Namespace{DB: c.DB, Coll: strings.Clone(to.Str())}, size)
 }

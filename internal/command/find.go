@@ -141,11 +141,11 @@ func (c *Call) checkFind(q *database.FindQuery) error {
 	case q.AwaitData && !q.Tailable:
 		return mongoerr.New(mongoerr.FailedToParse, "Cannot set 'awaitData' without also setting 'tailable'")
 	case q.Tailable && c.Bool("singleBatch"):
-		return mongoerr.New(mongoerr.FailedToParse, "cannot use tailable option with the 'singleBatch' option")
+		return mongoerr.New(mongoerr.BadValue, "cannot use tailable option with the 'singleBatch' option")
 	case q.Tailable && len(q.Sort) > 5 && !natural:
-		return mongoerr.New(mongoerr.FailedToParse, "cannot use tailable option with a sort other than {$natural: 1}")
+		return mongoerr.New(mongoerr.BadValue, "cannot use tailable option with a sort other than {$natural: 1}")
 	case q.Tailable && natural && q.Sort.Lookup("$natural").AsDouble() < 0:
-		return mongoerr.New(mongoerr.FailedToParse, "cannot use tailable option with a sort other than {$natural: 1}")
+		return mongoerr.New(mongoerr.BadValue, "cannot use tailable option with a sort other than {$natural: 1}")
 	}
 	if natural {
 		v := q.Sort.Lookup("$natural")

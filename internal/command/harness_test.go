@@ -17,10 +17,12 @@ import (
 
 // fixture is a database with its commands, called without a network.
 type fixture struct {
-	t    testing.TB
-	cs   *Commands
-	conn *server.Conn
-	db   *database.DB
+	t  testing.TB
+	cs *Commands
+	// handler is what serve offers, cs if nil.
+	handler server.Handler
+	conn    *server.Conn
+	db      *database.DB
 }
 
 // open opens a database in a folder, or in memory if dir is empty.
@@ -48,7 +50,7 @@ func open(t testing.TB, dir string, posture server.Posture) *fixture {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &fixture{t, cs, server.NewLocalConn(), db}
+	return &fixture{t: t, cs: cs, conn: server.NewLocalConn(), db: db}
 }
 
 func (f *fixture) close() {

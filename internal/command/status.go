@@ -87,10 +87,16 @@ func (cs *Commands) panics() int64 {
 }
 
 func appendCatalogStats(cs *Commands, b *bsonval.Builder) {
-	var collections, views, internal int32
+	var collections, capped, clustered, views, internal int32
 	snap := cs.cfg.DB.Catalog()
 	for _, db := range snap.Databases() {
 		for _, coll := range snap.Collections(db) {
+			if coll.Capped != nil {
+				capped++
+			}
+			if coll.Clustered {
+				clustered++
+			}
 			switch {
 			case coll.Type == catalog.TypeView:
 				views++
@@ -101,7 +107,7 @@ func appendCatalogStats(cs *Commands, b *bsonval.Builder) {
 			}
 		}
 	}
-	b.Int32("collections", collections).Int32("capped", 0).Int32("clustered", 0).Int32("timeseries", 0).Int32("views", views).
+	b.Int32("collections", collections).Int32("capped", capped).Int32("clustered", clustered).Int32("timeseries", 0).Int32("views", views).
 		Int32("internalCollections", internal).Int32("internalViews", 0)
 }
 

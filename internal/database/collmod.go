@@ -72,13 +72,13 @@ func (m *modification) changeCollection(ctx context.Context, ch *catalog.Change,
 			return m.invalid("%s option only supported on a view", name)
 		}
 	}
-	if m.o.has("cappedSize") || m.o.has("cappedMax") {
+	if (m.o.has("cappedSize") || m.o.has("cappedMax")) && coll.Capped == nil {
 		return m.invalid("Collection must be capped.")
 	}
 	if m.o.has("timeseries") {
 		return m.invalid("option only supported on a time-series collection: timeseries")
 	}
-	if m.o.has("expireAfterSeconds") {
+	if m.o.has("expireAfterSeconds") && !coll.Clustered {
 		return m.invalid("'expireAfterSeconds' is only supported on time-series collections or when the 'clusteredIndex' option is specified")
 	}
 	changed := coll
@@ -97,6 +97,15 @@ func (m *modification) changeCollection(ctx context.Context, ch *catalog.Change,
 		}
 	}
 	options := m.newOptions(changed.Options)
+	if coll.Capped != nil {
+		options = recapped(options, m.o.get("cappedSize"), m.o.get("cappedMax"))
+	}
+	if v := m.o.get("expireAfterSeconds"); !v.IsMissing() {
+		var err error
+		if options, err = expiring(options, v); err != nil {
+			return err
+		}
+	}
 	if changed == coll && string(options) == string(coll.Options) {
 		return nil
 	}
@@ -105,7 +114,7 @@ func (m *modification) changeCollection(ctx context.Context, ch *catalog.Change,
 		return err
 	}
 	return ch.Put(ctx, changed.With(func(c *catalog.Collection) {
-		c.Options, c.Validator = options, checked.Validator
+		c.Options, c.Validator, c.Capped = options, checked.Validator, checked.Capped
 	}))
 }
 
@@ -184,14 +193,14 @@ func (m *modification) changeIndex(coll *catalog.Collection, d bsonval.Doc) (*ca
 
 func (m *modification) findIndex(coll *catalog.Collection, name, pattern bsonval.Value) (*catalog.Index, error) {
 	if !name.IsMissing() {
-		if x := coll.Index(name.Str()); x != nil {
+		if x := coll.Index(name.Str()); x != nil && !x.Clustered {
 			return x, nil
 		}
 		return nil, mongoerr.New(mongoerr.IndexNotFound, "cannot find index %s for ns %s", name.Str(), m.o.ns)
 	}
 	var found *catalog.Index
 	for _, x := range coll.Indexes {
-		if !sameKeyPattern(x.Key, pattern.Doc()) {
+		if !sameKeyPattern(x.Key, pattern.Doc()) || x.Clustered {
 			continue
 		}
 		if found != nil {

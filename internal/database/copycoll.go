@@ -3,6 +3,7 @@ package database
 import (
 	"context"
 	"fmt"
+	"math"
 
 	"github.com/archelon-db/archelon/internal/bsonval"
 	"github.com/archelon-db/archelon/internal/catalog"
@@ -49,11 +50,12 @@ func (d *DB) createCopy(ctx context.Context, ns Namespace, coll *catalog.Collect
 	return d.catalog.Change(ctx, func(ch *catalog.Change) error { return ch.Create(ctx, fresh) })
 }
 
-// copyDocuments copies all documents as they are.
+// copyDocuments copies all documents as they are. A capped copy leaves out those
+// that are larger than it may become.
 func (d *DB) copyDocuments(ctx context.Context, coll *catalog.Collection, to Namespace) error {
 	txn := d.engine.Begin(storage.TxnOptions{ReadOnly: true})
 	defer txn.Rollback()
-	it, err := txn.Scan(ctx, coll.Table, storage.RecordRange{})
+	it, err := inNaturalOrder(ctx, txn, coll)
 	if err != nil {
 		return err
 	}
@@ -70,7 +72,14 @@ func (d *DB) copyDocuments(ctx context.Context, coll *catalog.Collection, to Nam
 		docs, size = docs[:0], 0
 		return err
 	}
+	most := int64(math.MaxInt64)
+	if target := d.catalog.Collection(to.DB, to.Coll); target != nil && target.Capped != nil {
+		most = target.Capped.Size
+	}
 	for it.Next() {
+		if int64(len(it.Doc())) > most {
+			continue
+		}
 		docs = append(docs, bsonval.Doc(it.Doc()).Clone())
 		if size += len(it.Doc()); len(docs) >= insertBatchDocs || size >= insertBatchBytes {
 			if err := flush(); err != nil {
@@ -82,6 +91,21 @@ func (d *DB) copyDocuments(ctx context.Context, coll *catalog.Collection, to Nam
 		return err
 	}
 	return flush()
+}
+
+// documentIterator iterates documents.
+type documentIterator interface {
+	Next() bool
+	Doc() []byte
+	Err() error
+	Close() error
+}
+
+func inNaturalOrder(ctx context.Context, txn storage.Txn, coll *catalog.Collection) (documentIterator, error) {
+	if coll.Clustered {
+		return txn.ScanIndex(ctx, coll.IDIndex().ID, storage.IndexRange{Fetch: coll.Table})
+	}
+	return txn.Scan(ctx, coll.Table, storage.RecordRange{})
 }
 
 // moveTo fills the copy while nobody writes the source, puts it in the place of

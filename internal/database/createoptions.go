@@ -312,12 +312,16 @@ func (o *createOptions) checkExpire() error {
 	if o.has("expireAfterSeconds") && !o.has("timeseries") && !o.isClustered() {
 		return o.invalid("'expireAfterSeconds' is only supported on time-series collections or when the 'clusteredIndex' option is specified")
 	}
+	if v := o.get("expireAfterSeconds"); !v.IsMissing() && o.isClustered() {
+		_, err := expireSeconds(v, mongoerr.InvalidOptions)
+		return err
+	}
 	return nil
 }
 
 // checkBuilt refuses by name what does not exist yet.
 func (o *createOptions) checkBuilt() error {
-	for _, name := range []string{"capped", "timeseries", "clusteredIndex", "encryptedFields", "temp"} {
+	for _, name := range []string{"timeseries", "encryptedFields", "temp"} {
 		if v := o.get(name); !v.IsMissing() && (v.Type() == bsonval.TypeDocument || v.Truthy()) {
 			return mongoerr.New(mongoerr.NotImplemented, "'create.%s' is not implemented", name)
 		}
@@ -343,6 +347,12 @@ func (o *createOptions) stored() bsonval.Doc {
 			pipeline = bsonval.ArrayOf()
 		}
 		b.Value("pipeline", pipeline)
+	}
+	if o.get("capped").Truthy() {
+		appendCapped(b, o.get("size"), o.get("max"))
+	}
+	if o.isClustered() {
+		o.appendClustered(b)
 	}
 	for _, name := range []string{"storageEngine", "indexOptionDefaults", "validator"} {
 		if v := o.get(name); v.Type() == bsonval.TypeDocument && !v.Doc().IsEmpty() {

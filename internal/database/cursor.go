@@ -37,6 +37,7 @@ type Cursor struct {
 	noTimeout bool
 	tx        *Transaction // that the cursor belongs to and dies with; nil for none
 
+	tail    *tail  // of a tailable cursor; nil for others
 	pending []byte // a document that did not fit into the last batch
 	done    bool
 
@@ -76,6 +77,11 @@ const maxBatchBytes = bsonval.MaxDocumentBytes
 // n (all, if n is negative) and at most 16 MiB. more says whether there is
 // anything left. After an error the cursor must be closed.
 func (c *Cursor) AppendBatch(ctx context.Context, dst []byte, n int) (out []byte, count int, more bool, err error) {
+	if c.tail != nil {
+		if err := c.tail.begin(c); err != nil {
+			return dst, 0, false, err
+		}
+	}
 	if c.view.Txn() == nil {
 		c.attach()
 	}
@@ -96,7 +102,8 @@ func (c *Cursor) AppendBatch(ctx context.Context, dst []byte, n int) (out []byte
 			dst, err = c.out.Append(ctx, dst)
 		}
 		if err == io.EOF {
-			dst, c.done, err = dst[:at], true, nil
+			dst, err = dst[:at], nil
+			c.done = c.tail == nil || !c.tail.alive()
 			break
 		}
 		if err != nil {
@@ -208,6 +215,8 @@ func (cs *cursors) kill(which func(*Cursor) bool, timedOut bool) int {
 		if !c.inUse {
 			c.inUse = true
 			idle = append(idle, c)
+		} else if c.tail != nil {
+			close(c.tail.killed)
 		}
 	}
 	if timedOut {
@@ -271,6 +280,8 @@ type CursorInfo struct {
 	Owner     string
 	IdleSince time.Time
 	NoTimeout bool
+
+	Tailable, AwaitData bool
 }
 
 // IdleCursors lists the cursors that nobody uses right now.
@@ -280,7 +291,7 @@ func (d *DB) IdleCursors() []CursorInfo {
 	var list []CursorInfo
 	for _, c := range d.cursors.open {
 		if !c.inUse {
-			list = append(list, CursorInfo{c.id, c.ns, c.owner, c.idleSince, c.noTimeout})
+			list = append(list, CursorInfo{c.id, c.ns, c.owner, c.idleSince, c.noTimeout, c.tail != nil, c.AwaitsData()})
 		}
 	}
 	return list

@@ -271,7 +271,7 @@ func (t *data) HasUniqueIndex(_ context.Context, ns Namespace, fields []string) 
 		return false, nil
 	}
 	return slices.ContainsFunc(coll.Indexes, func(x *catalog.Index) bool {
-		if !x.Unique || !x.Ready || x.Partial != nil || len(x.Fields) != len(fields) ||
+		if x.Kind != indexkey.KindBTree || !x.Unique || !x.Ready || x.Partial != nil || len(x.Fields) != len(fields) ||
 			!x.Collation.Equal(t.c.collation) {
 			return false
 		}

@@ -96,7 +96,11 @@ func newCollection(ns Namespace, options bsonval.Doc) (*catalog.Collection, erro
 	if err != nil || coll.IsView() {
 		return coll, err
 	}
-	id, err := catalog.NewIndex(idIndexSpec(coll.Collation))
+	spec := idIndexSpec(coll.Collation)
+	if coll.Clustered {
+		spec = clusteredIndexSpec(coll)
+	}
+	id, err := catalog.NewIndex(spec)
 	if err != nil {
 		return nil, err
 	}
@@ -124,7 +128,7 @@ func (d *DB) Drop(ctx context.Context, ns Namespace) (indexes int, existed bool,
 		if coll == nil {
 			return nil
 		}
-		existed, indexes = true, len(coll.Indexes)
+		existed, indexes = true, coll.NumIndexes()
 		return d.drop(ctx, ch, coll)
 	})
 	return indexes, existed, clientError(ctx, err)

@@ -15,6 +15,21 @@
 // into a [Cursor]. Between batches a cursor holds no transaction: its scans
 // remember their position (package exec).
 //
+// # Capped and clustered collections
+//
+// The writers of a capped collection go one at a time, and an insert removes the
+// oldest documents in its own transaction. A tailable cursor remembers the record
+// it stood on; at the end it is woken by commits. A clustered collection keeps its
+// records in insertion order as others do, but is only ever read along its index
+// on _id.
+//
+// # Who may use which index
+//
+// A query shape is a command without its values. Index filters (indexfilter.go,
+// of this process) and query settings (querysettings.go, stored) say by shape
+// which indexes the planner may look at; both win over a hint. Settings are looked
+// for once in a command, before anything else, and only if there are any.
+//
 // # What this package does not know
 //
 // Command documents and reply formats (package command), connections, the

@@ -7,6 +7,7 @@ import (
 	"github.com/archelon-db/archelon/internal/exec"
 	"github.com/archelon-db/archelon/internal/match"
 	"github.com/archelon-db/archelon/internal/plan"
+	"github.com/archelon-db/archelon/internal/text"
 )
 
 func noCollection() stageNode {
@@ -53,6 +54,20 @@ func accessTree(p *plan.Plan, s exec.Stats, scan *exec.Scan) stageNode {
 		return stageNode{name: "COLLSCAN", filter: filterDoc(p.Filter), works: s.Works + 1, out: s.Returned, counts: docs,
 			fields: func(b *bsonval.Builder) { b.Str("direction", direction(p)) }}
 	}
+	if p.Near != nil {
+		return nearTree(p, s)
+	}
+	if p.Text != nil {
+		return textTree(p, s)
+	}
+	if clustered, bounded := p.Clustered(); clustered {
+		name := "COLLSCAN"
+		if bounded {
+			name = "CLUSTERED_IXSCAN"
+		}
+		return stageNode{name: name, filter: filterDoc(p.Filter), works: s.Works + 1, out: s.Returned, counts: docs,
+			fields: func(b *bsonval.Builder) { b.Str("direction", direction(p)) }}
+	}
 	keys := keysTree(p, s)
 	if p.Covered {
 		keys.out = s.Returned
@@ -61,6 +76,42 @@ func accessTree(p *plan.Plan, s exec.Stats, scan *exec.Scan) stageNode {
 	keys.out = s.DocsExamined
 	return stageNode{name: "FETCH", filter: filterDoc(p.Filter), works: s.KeysExamined + 1, out: s.Returned,
 		inputs: []stageNode{keys}, counts: func(b *bsonval.Builder) { docs(b); b.Int32("alreadyHasObj", 0) }}
+}
+
+// nearTree is the search by distance. Its rings are found only while it runs, so
+// no scan is shown below it.
+func nearTree(p *plan.Plan, s exec.Stats) stageNode {
+	return stageNode{
+		name: p.Stage(), filter: filterDoc(p.Filter), works: s.Works + 1, out: s.Returned,
+		fields: func(b *bsonval.Builder) {
+			b.Doc("keyPattern", p.Index.Key).Str("indexName", p.Index.Name).Int32("indexVersion", indexVersion)
+		},
+		counts: func(b *bsonval.Builder) {
+			b.Int32("keysExamined", int32(s.KeysExamined)).Int32("docsExamined", int32(s.DocsExamined))
+		},
+	}
+}
+
+// textTree is a text search: the documents of all terms, and the whole search on
+// top of them.
+func textTree(p *plan.Plan, s exec.Stats) stageNode {
+	or := stageNode{name: "TEXT_OR", works: s.Works + 1, out: s.DocsExamined, counts: func(b *bsonval.Builder) {
+		b.Int32("docsExamined", int32(s.DocsExamined))
+	}}
+	scan := stageNode{name: "IXSCAN", works: s.KeysExamined + 1, out: s.KeysExamined, fields: func(b *bsonval.Builder) {
+		b.Doc("keyPattern", p.Index.Key).Str("indexName", p.Index.Name).Int32("indexVersion", indexVersion).Str("direction", "forward")
+	}, counts: func(b *bsonval.Builder) {
+		b.Int32("keysExamined", int32(s.KeysExamined)).Int32("seeks", int32(s.Seeks))
+	}}
+	or.inputs = []stageNode{scan}
+	return stageNode{
+		name: p.Stage(), filter: filterDoc(p.Filter), works: s.Works + 1, out: s.Returned, inputs: []stageNode{or},
+		fields: func(b *bsonval.Builder) {
+			b.StartDoc("indexPrefix").End().Str("indexName", p.Index.Name).StartDoc("parsedTextQuery")
+			p.Text.Query.Query.Describe(b)
+			b.End().Int32("textIndexVersion", text.Version)
+		},
+	}
 }
 
 // childTrees are the trees of a union's plans.
@@ -269,10 +320,10 @@ func (e *explanation) describe(src any, sort bsonval.Doc) {
 			n = over("PROJECTION_COVERED", n, func(b *bsonval.Builder) {
 				b.StartDoc("transformBy")
 				for _, path := range need {
-					b.Bool(path, true)
+					b.Int32(path, 1)
 				}
 				if !slices.Contains(need, "_id") {
-					b.Bool("_id", false)
+					b.Int32("_id", 0)
 				}
 				b.End()
 			})

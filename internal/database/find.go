@@ -13,7 +13,6 @@ import (
 	"github.com/archelon-db/archelon/internal/expr"
 	"github.com/archelon-db/archelon/internal/keystring"
 	"github.com/archelon-db/archelon/internal/match"
-	"github.com/archelon-db/archelon/internal/mongoerr"
 	"github.com/archelon-db/archelon/internal/pipeline"
 	"github.com/archelon-db/archelon/internal/plan"
 	"github.com/archelon-db/archelon/internal/projection"
@@ -60,9 +59,8 @@ func (d *DB) Find(ctx context.Context, op *Op, ns Namespace, q *FindQuery) (*Cur
 	if coll != nil && coll.IsView() {
 		return d.findView(ctx, op, ns, q)
 	}
-	if q.Tailable && coll != nil {
-		return nil, mongoerr.New(mongoerr.BadValue,
-			"error processing query: ns=%s tailable cursor requested on non capped collection", ns)
+	if err := checkTailable(op, ns, q, coll); err != nil {
+		return nil, err
 	}
 	cur := &Cursor{db: d, ns: ns, owner: op.Owner, tx: op.Txn, noTimeout: q.NoCursorTimeout}
 	cur.attach()
@@ -72,6 +70,10 @@ func (d *DB) Find(ctx context.Context, op *Op, ns Namespace, q *FindQuery) (*Cur
 		return nil, clientError(ctx, err)
 	}
 	cur.out, cur.env = f, f.c.env
+	if cur.tail, err = newTail(f, q, coll); err != nil {
+		cur.Close()
+		return nil, err
+	}
 	return cur, nil
 }
 
@@ -189,6 +191,9 @@ func (f *finder) query() *plan.Query {
 	q := &plan.Query{
 		Filter: f.matcher, Sort: f.sort, Collation: f.c.collation, Hint: f.q.Hint, Min: f.q.Min, Max: f.q.Max,
 		Need: f.need(), Distinct: f.q.distinct, Allowed: f.allowed,
+	}
+	if f.q.Tailable {
+		q.Hint = tailHint(q.Hint)
 	}
 	if v := f.q.Sort.Lookup("$natural"); len(f.q.Sort) > 5 && v.IsNumber() && q.Hint == nil {
 		q.Hint = &plan.Hint{Natural: 1}

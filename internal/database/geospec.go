@@ -1,6 +1,8 @@
 package database
 
 import (
+	"math"
+
 	"github.com/archelon-db/archelon/internal/bsonval"
 	"github.com/archelon-db/archelon/internal/geo"
 	"github.com/archelon-db/archelon/internal/mongoerr"
@@ -27,7 +29,7 @@ func check2D(s *indexSpec) error {
 	if v := s.get("max"); !v.IsMissing() {
 		high = v.AsDouble()
 	}
-	if !(low < high) {
+	if !(low < high) || math.IsInf(high-low, 0) {
 		return mongoerr.New(mongoerr.InvalidOptions, "region for hash must be valid and have positive area, but [%v, %v] was specified", low, high)
 	}
 	return nil

@@ -62,6 +62,14 @@ func (h idHint) remember(id storage.RecordID) {
 	}
 }
 
+// suggest is remember for a record that nobody has asked for yet: it does not take
+// the place of another one.
+func (h idHint) suggest(id storage.RecordID) {
+	if id <= maxHintRecord {
+		h.slot.CompareAndSwap(0, h.tag|uint64(id))
+	}
+}
+
 // hasID says whether a document's _id equals a value.
 func hasID(doc []byte, id bsonval.Value) bool {
 	return bsonval.Equal(bsonval.Doc(doc).Lookup("_id"), id)

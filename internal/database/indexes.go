@@ -84,11 +84,11 @@ func (a *indexAddition) register(ctx context.Context, ch *catalog.Change) error 
 			return err
 		}
 	}
-	a.result = CreatedIndexes{Before: len(coll.Indexes), CreatedCollection: fresh}
+	a.result = CreatedIndexes{Before: coll.NumIndexes(), CreatedCollection: fresh}
 	if err := a.add(coll); err != nil || a.waitFor != nil {
 		return err
 	}
-	a.result.After = len(coll.Indexes) + len(a.added)
+	a.result.After = coll.NumIndexes() + len(a.added)
 	if a.result.After > maxIndexes {
 		return mongoerr.New(mongoerr.CannotCreateIndex, "add index fails, too many indexes for %s key:%s", a.ns,
 			bsonval.FormatDoc(a.added[len(a.added)-1].Key))
@@ -166,6 +166,9 @@ func findExisting(spec bsonval.Doc, indexes []*catalog.Index) (*catalog.Index, e
 		return "Requested index: " + bsonval.FormatDoc(spec) + ", existing index: " + bsonval.FormatDoc(x.Spec)
 	}
 	for _, x := range indexes {
+		if x.Clustered && sameKeyPattern(spec.Lookup("key").Doc(), x.Key) {
+			return x, nil // the order of _id is there
+		}
 		if x.Name != name {
 			continue
 		}
@@ -219,7 +222,7 @@ func (d *DB) DropIndexes(ctx context.Context, ns Namespace, which bsonval.Value)
 		if err := ch.Hold(coll); err != nil {
 			return err
 		}
-		was = len(coll.Indexes)
+		was = coll.NumIndexes()
 		drop, err := chooseIndexes(coll, which)
 		if err != nil || len(drop) == 0 {
 			return err
@@ -281,7 +284,7 @@ func namedIndexes(coll *catalog.Collection, names ...string) ([]*catalog.Index, 
 		case x == nil || slices.Contains(list, x):
 			return nil, mongoerr.New(mongoerr.IndexNotFound, "index not found with name [%s]", name)
 		case x.IsID():
-			return nil, errDropID()
+			return nil, errDropID(x)
 		}
 		list = append(list, x)
 	}
@@ -299,7 +302,7 @@ func patternIndex(coll *catalog.Collection, key bsonval.Doc) ([]*catalog.Index, 
 	case len(list) == 0:
 		return nil, mongoerr.New(mongoerr.IndexNotFound, "can't find index with key: %s", bsonval.FormatDoc(key))
 	case list[0].IsID():
-		return nil, errDropID()
+		return nil, errDropID(list[0])
 	case len(list) > 1:
 		return nil, mongoerr.New(mongoerr.AmbiguousIndexKeyPattern, "%d indexes found for key: %s, identify by name instead. "+
 			"Conflicting indexes: %s, %s", len(list), bsonval.FormatDoc(key), bsonval.FormatDoc(list[0].Spec), bsonval.FormatDoc(list[1].Spec))
@@ -307,7 +310,10 @@ func patternIndex(coll *catalog.Collection, key bsonval.Doc) ([]*catalog.Index, 
 	return list, nil
 }
 
-func errDropID() error {
+func errDropID(x *catalog.Index) error {
+	if x.Clustered {
+		return mongoerr.New(5979800, "It is illegal to drop the clusteredIndex")
+	}
 	return mongoerr.New(mongoerr.InvalidOptions, "cannot drop _id index")
 }
 

@@ -168,6 +168,10 @@ func TestTextSearchFindsWhatMatches(t *testing.T) {
 			t.Errorf("seed %d: %q: found %d, want %d", seed, search, n, len(want))
 		}
 	}
+	out, err := d.Validate(t.Context(), ns, ValidateOptions{})
+	if err != nil || !out.Valid {
+		t.Errorf("seed %d: validate: %+v %v", seed, out, err)
+	}
 }
 
 func TestTextRefusals(t *testing.T) {
@@ -198,7 +202,15 @@ func TestTextRefusals(t *testing.T) {
 	if err := find(`{"a": 1, "$or": [{"$text": {"$search": "tea"}}, {"_id": 1}]}`, FindQuery{}); err != nil {
 		t.Errorf("branches with indexes: %v", err)
 	}
-	_, err := d.CreateIndexes(t.Context(), ns, []bsonval.Doc{doc(t, `{"v": 2, "key": {"u": "text"}, "name": "second"}`)})
+	shown, err := d.ExplainFind(t.Context(), d.NewOp(t.Context()), ns, &FindQuery{
+		Filter: doc(t, `{"$text": {"$search": "tea -cup"}, "a": 1}`),
+	}, ExplainStats)
+	winner := shown.Lookup("queryPlanner").Doc().Lookup("winningPlan").Doc()
+	if err != nil || winner.Lookup("stage").Str() != "TEXT_MATCH" ||
+		bsonval.Format(winner.Lookup("parsedTextQuery")) != `{ terms: [ "tea" ], negatedTerms: [ "cup" ], phrases: [], negatedPhrases: [] }` {
+		t.Errorf("explain: %v %v", bsonval.FormatDoc(winner), err)
+	}
+	_, err = d.CreateIndexes(t.Context(), ns, []bsonval.Doc{doc(t, `{"v": 2, "key": {"u": "text"}, "name": "second"}`)})
 	check("second text index", err, mongoerr.CannotCreateIndex)
 	res, err := d.Update(t.Context(), d.NewOp(t.Context()), ns, &UpdateStatement{
 		Filter: doc(t, `{"a": 1, "$text": {"$search": "teas"}}`), Update: bsonval.Document(doc(t, `{"$set": {"b": 2}}`)), Multi: true,

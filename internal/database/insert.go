@@ -98,10 +98,10 @@ func (w *writer) insertOne(ctx context.Context, doc bsonval.Doc) error {
 		return err
 	}
 	save := w.txn.Savepoint()
-	count, bytes, marks := w.count, w.bytes, len(w.marks)
+	count, bytes, marks, oldest := w.count, w.bytes, len(w.marks), w.oldest
 	err = w.insert(ctx, doc)
 	if err != nil && !errors.Is(err, storage.ErrWriteConflict) {
-		w.count, w.bytes, w.marks = count, bytes, w.marks[:marks]
+		w.count, w.bytes, w.marks, w.oldest = count, bytes, w.marks[:marks], oldest
 		if undo := w.txn.RollbackTo(save); undo != nil {
 			return undo
 		}

@@ -12,6 +12,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 
 	"github.com/archelon-db/archelon/internal/bsonval"
+	"github.com/archelon-db/archelon/internal/collation"
 	"github.com/archelon-db/archelon/internal/js"
 	"github.com/archelon-db/archelon/internal/keystring"
 	"github.com/archelon-db/archelon/internal/mongoerr"
@@ -363,5 +364,48 @@ func TestIdleCursor(t *testing.T) {
 			}
 		}
 		cur.Close()
+	}
+}
+
+// TestUpdateNearest changes the document nearest to a point.
+func TestUpdateNearest(t *testing.T) {
+	d := open(t)
+	insert(t, d, doc(t, `{"_id": 1, "p": [10, 10]}`), doc(t, `{"_id": 2, "p": [1, 1]}`), doc(t, `{"_id": 3, "p": [5, 5]}`))
+	addIndex(t, d, `{"p": "2d"}`, `{}`)
+	res, err := d.Update(t.Context(), d.NewOp(t.Context()), ns, &UpdateStatement{
+		Filter: doc(t, `{"p": {"$near": [0, 0]}}`), Update: bsonval.Document(doc(t, `{"$set": {"near": true}}`)),
+	})
+	if err != nil || res.Modified != 1 {
+		t.Fatalf("update: %+v %v", res, err)
+	}
+	if got := find(t, d, &FindQuery{Filter: doc(t, `{"near": true}`)}); !slices.Equal(got, []string{"{ _id: 2, p: [ 1, 1 ], near: true }"}) {
+		t.Errorf("got %v", got)
+	}
+}
+
+// TestSimpleCollationOverrides asks by _id under another collation than the
+// collection's.
+func TestSimpleCollationOverrides(t *testing.T) {
+	d := open(t)
+	if err := d.Create(t.Context(), ns, doc(t, `{"collation": {"locale": "en", "strength": 2}}`)); err != nil {
+		t.Fatal(err)
+	}
+	insert(t, d, doc(t, `{"_id": "a"}`))
+	simple := &collation.Spec{Locale: collation.Simple}
+	for _, c := range []struct {
+		spec *collation.Spec
+		id   string
+		n    int64
+	}{{nil, "A", 1}, {simple, "A", 0}, {simple, "a", 1}} {
+		filter := bsonval.NewBuilder().Str("_id", c.id).Build()
+		if got := find(t, d, &FindQuery{Filter: filter, Collation: c.spec}); int64(len(got)) != c.n {
+			t.Errorf("find %q under %v: %v", c.id, c.spec, got)
+		}
+		res, err := d.Update(t.Context(), d.NewOp(t.Context()), ns, &UpdateStatement{
+			Filter: filter, Collation: c.spec, Update: bsonval.Document(doc(t, `{"$inc": {"n": 1}}`)),
+		})
+		if err != nil || res.Matched != c.n {
+			t.Errorf("update %q under %v: %+v %v", c.id, c.spec, res, err)
+		}
 	}
 }

@@ -31,7 +31,7 @@ func describeCollection(coll *catalog.Collection, nameOnly bool) bsonval.Doc {
 		b.Value("uuid", coll.UUID.Value())
 	}
 	b.End()
-	if id := coll.IDIndex(); id != nil {
+	if id := coll.IDIndex(); id != nil && !coll.Clustered {
 		b.Doc("idIndex", id.Spec)
 	}
 	return b.Build()

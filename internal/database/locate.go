@@ -42,7 +42,8 @@ func (w *writer) selection(c *compilation, filter, sort bsonval.Doc, hint *plan.
 	if filter == nil {
 		s.filter = bsonval.EmptyDoc
 	}
-	if id, ok := idOf(s.filter, c.collation); ok && hint == nil {
+	// The _id index is in the order of the collection's collation.
+	if id, ok := idOf(s.filter, w.coll.Collation); ok && c.collation == nil && hint == nil {
 		s.id = id // there is nothing to sort, and MongoDB does not look whether it could be
 		return s, nil
 	}
@@ -52,7 +53,7 @@ func (w *writer) selection(c *compilation, filter, sort bsonval.Doc, hint *plan.
 			return nil, err
 		}
 	}
-	s.matcher, err = c.filter(s.filter, match.FeatureNear)
+	s.matcher, err = c.filter(s.filter, 0)
 	return s, err
 }
 

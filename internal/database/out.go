@@ -24,6 +24,9 @@ func (t *data) Out(ctx context.Context, o pipeline.OutSpec) (pipeline.Writer, er
 		if target.IsView() {
 			return nil, mongoerr.New(mongoerr.CommandNotSupportedOnView, "Namespace %s is a view, not a collection", o.NS)
 		}
+		if target.Capped != nil {
+			return nil, mongoerr.New(17152, "namespace '%s' is capped so it can't be used for $out", o.NS)
+		}
 		options = target.Options
 		for _, x := range target.Indexes {
 			specs = append(specs, x.Spec)

@@ -102,6 +102,7 @@ func (d *DB) openScan(ctx context.Context, view *exec.View, coll *catalog.Collec
 ) (*exec.Scan, []exec.Trial, error) {
 	// Multikey marks are read while planning and must be of this moment or newer.
 	view.Txn().Snapshot()
+	q.Context = ec
 	plans, err := d.candidates(coll, q)
 	if err != nil {
 		return nil, nil, err
@@ -144,6 +145,7 @@ func (d *DB) openScan(ctx context.Context, view *exec.View, coll *catalog.Collec
 func (d *DB) openTried(ctx context.Context, view *exec.View, coll *catalog.Collection, q *plan.Query, ec *expr.Context,
 ) (*exec.Scan, []exec.Trial, error) {
 	view.Txn().Snapshot()
+	q.Context = ec
 	plans, err := d.candidates(coll, q)
 	if err != nil {
 		return nil, nil, err

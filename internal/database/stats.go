@@ -15,6 +15,7 @@ type CollectionStats struct {
 	Count, Size, StorageSize int64
 	Indexes                  []IndexSize
 	TotalIndexSize           int64
+	Capped                   *catalog.Cap // nil if it is not capped
 }
 
 // IndexSize is the size of one index.
@@ -41,9 +42,13 @@ func (d *DB) collStats(ctx context.Context, coll *catalog.Collection) (s Collect
 	if s.Count, s.Size, err = d.counts(ctx, coll); err != nil {
 		return s, err
 	}
-	s.StorageSize = d.engine.TableSize(coll.Table)
+	s.StorageSize, s.Capped = d.engine.TableSize(coll.Table), coll.Capped
 	for _, x := range coll.Indexes {
 		size := d.engine.IndexSize(x.ID)
+		if x.Clustered {
+			s.StorageSize += size
+			continue
+		}
 		s.Indexes = append(s.Indexes, IndexSize{x.Name, size, !x.Ready})
 		s.TotalIndexSize += size
 	}
@@ -56,7 +61,10 @@ func (s *CollectionStats) Append(b *bsonval.Builder, scale int64) {
 	if s.Count > 0 {
 		b.Value("avgObjSize", sizeValue(s.Size/s.Count))
 	}
-	b.Value("storageSize", sizeValue(s.StorageSize/scale)).Value("freeStorageSize", sizeValue(0)).Bool("capped", false)
+	b.Value("storageSize", sizeValue(s.StorageSize/scale)).Value("freeStorageSize", sizeValue(0)).Bool("capped", s.Capped != nil)
+	if s.Capped != nil {
+		b.Value("max", sizeValue(s.Capped.Max)).Value("maxSize", sizeValue(s.Capped.Size/scale))
+	}
 	b.Value("nindexes", sizeValue(int64(len(s.Indexes))))
 	b.StartArray("indexBuilds")
 	for _, x := range s.Indexes {
@@ -99,7 +107,7 @@ func (d *DB) DBStats(ctx context.Context, db string) (s DatabaseStats, err error
 			return s, clientError(ctx, err)
 		}
 		s.Collections++
-		s.Indexes += int64(len(coll.Indexes))
+		s.Indexes += int64(coll.NumIndexes())
 		s.Objects += one.Count
 		s.DataSize += one.Size
 		s.StorageSize += one.StorageSize

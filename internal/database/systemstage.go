@@ -37,6 +37,9 @@ func (d *DB) indexStats(ns Namespace) []bsonval.Doc {
 	}
 	var docs []bsonval.Doc
 	for _, x := range coll.Indexes {
+		if x.Clustered {
+			continue
+		}
 		b := bsonval.NewBuilder().Str("name", x.Name).Doc("key", x.Key).Str("host", hostname()).
 			StartDoc("accesses").Int64("ops", x.Uses.Load()).Date("since", x.SinceMS).End()
 		if !x.Ready {

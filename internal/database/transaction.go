@@ -165,6 +165,8 @@ func (t *Transaction) writeOnce(ctx context.Context, op *Op, ns Namespace, fn fu
 		return errNoCollection
 	case coll.IsView():
 		return mongoerr.New(mongoerr.CommandNotSupportedOnView, "Namespace %s is a view, not a collection", ns)
+	case coll.Capped != nil:
+		return errCappedInTransaction(ns)
 	}
 	w := &writer{db: t.db, op: op, coll: coll, txn: t.txn}
 	if err := fn(w); err != nil {

@@ -241,7 +241,10 @@ func TestTransactionKeepsDefinitions(t *testing.T) {
 	})
 	// The change announces itself, so that new transactions stay out.
 	for deadline := time.Now().Add(10 * time.Second); ; {
-		if err := insertIn(t, d, begin(t, d), ns, `{"_id": 9}`); mongoerr.Is(err, mongoerr.LockTimeout) {
+		probe := begin(t, d)
+		err := insertIn(t, d, probe, ns, `{"_id": 9}`)
+		probe.Abort()
+		if mongoerr.Is(err, mongoerr.LockTimeout) {
 			break
 		}
 		if time.Now().After(deadline) {

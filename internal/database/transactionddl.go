@@ -73,7 +73,7 @@ func (d *DB) CreateIndexesIn(ctx context.Context, op *Op, ns Namespace, specs []
 	}
 	if coll != nil && !coll.IsView() {
 		if have, err := allThere(coll, specs); have || err != nil {
-			return CreatedIndexes{Before: len(coll.Indexes), After: len(coll.Indexes)}, err
+			return CreatedIndexes{Before: coll.NumIndexes(), After: coll.NumIndexes()}, err
 		}
 		empty, err := isEmpty(ctx, t.txn, coll)
 		if err != nil {

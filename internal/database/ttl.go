@@ -46,7 +46,7 @@ func (d *DB) Expire(ctx context.Context, now time.Time) (deleted int64) {
 // expireBy deletes the documents expired by one index: those with a date in the
 // field, or in the array there, that is older than its number of seconds.
 func (d *DB) expireBy(ctx context.Context, coll *catalog.Collection, x *catalog.Index, now time.Time) (int64, error) {
-	seconds := x.Spec.Lookup("expireAfterSeconds")
+	seconds := secondsToLive(coll, x)
 	if !seconds.IsNumber() || !x.Ready {
 		return 0, nil
 	}

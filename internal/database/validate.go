@@ -147,6 +147,9 @@ func (v *validator) checkMetadata(coll *catalog.Collection) {
 		v.fail("The options of the collection are invalid: %v", err)
 	}
 	for _, x := range coll.Indexes {
+		if x.Clustered {
+			continue // its specification is made of the options
+		}
 		if _, err := parseIndexSpec(x.Spec); err != nil {
 			v.failIndex(x, "The specification is invalid: %v", err)
 		}

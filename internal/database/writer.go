@@ -35,6 +35,9 @@ type writer struct {
 	// Change of the collection's number and size of documents by this
 	// transaction.
 	count, bytes int64
+
+	// oldest is the record id from which records of a capped collection are left.
+	oldest storage.RecordID
 }
 
 // multikeyMark is a mark that a transaction made.
@@ -82,12 +85,18 @@ func pause(ctx context.Context, attempt int) error {
 }
 
 func (d *DB) writeOnce(ctx context.Context, ns Namespace, w *writer, fn func(*writer) error) error {
+	if err := d.countCapped(ctx, ns); err != nil {
+		return err
+	}
 	coll, err := d.lockForWrite(ns)
 	if err != nil {
 		return err
 	}
 	defer coll.Guard.RUnlock()
 	w.coll = coll
+	if coll.Capped != nil {
+		defer w.inOrder()()
+	}
 	w.txn = d.engine.Begin(storage.TxnOptions{NoSync: w.op.NoSync, ConflictWait: conflictWait})
 	defer w.txn.Rollback()
 	if err := fn(w); err != nil {
@@ -103,6 +112,9 @@ func (d *DB) writeOnce(ctx context.Context, ns Namespace, w *writer, fn func(*wr
 	}
 	coll.Guard.Count.Add(w.count)
 	coll.Guard.Bytes.Add(w.bytes)
+	if coll.Capped != nil {
+		w.arrived()
+	}
 	return nil
 }
 
@@ -126,6 +138,9 @@ func (d *DB) lockForWrite(ns Namespace) (*catalog.Collection, error) {
 
 // insert adds a document that prepare has made ready.
 func (w *writer) insert(ctx context.Context, doc bsonval.Doc) error {
+	if c := w.coll.Capped; c != nil && int64(len(doc)) > c.Size {
+		return errExceedsCap()
+	}
 	id, err := w.txn.Insert(ctx, w.coll.Table, doc)
 	if err != nil {
 		return err
@@ -142,12 +157,15 @@ func (w *writer) insert(ctx context.Context, doc bsonval.Doc) error {
 				return err
 			}
 			if x == w.coll.IDIndex() && w.op.Txn == nil { // nobody else should try to claim it before it is there
-				w.db.hints.of(w.coll.Table, k.Bytes).remember(id)
+				w.db.hints.of(w.coll.Table, k.Bytes).suggest(id)
 			}
 		}
 	}
 	w.count++
 	w.bytes += int64(len(doc))
+	if w.coll.Capped != nil {
+		return w.removeOldest(ctx, id)
+	}
 	return nil
 }
 

@@ -9,6 +9,12 @@
 // and nothing is pinned. With the next transaction each scan goes on behind the
 // last record it returned.
 //
+// # Distances
+//
+// A plan by distance reads ring by ring around its point, from the inside, each
+// ring in one go; a document waits, in memory, until its distance is reached. Rings
+// get wider while they find little. So the nearest few cost what is near.
+//
 // # What this package does not know
 //
 // Commands, projections, sorts: it returns whole records in the plan's order.

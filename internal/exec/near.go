@@ -17,6 +17,7 @@ const ringDocs = 200
 type near struct {
 	hi         float64 // up to here everything is found
 	width, end float64
+	narrowest  float64
 	done       bool // everything up to the end is found
 	waiting    rowHeap
 }
@@ -30,6 +31,7 @@ type nearRow struct {
 func newNear(p *plan.Plan) *near {
 	n := &near{hi: p.Near.Node.Min}
 	n.width, n.end = p.Near.Extent(p.Index)
+	n.narrowest = n.width
 	return n
 }
 
@@ -56,7 +58,7 @@ func (s *Scan) nextNear(ctx context.Context) (Row, error) {
 		case found < ringDocs:
 			n.width *= 2
 		case found > 4*ringDocs && !s.Plan.Near.RingsOverlap(s.Plan.Index):
-			n.width /= 2
+			n.width = max(n.width/2, n.narrowest)
 		}
 	}
 }

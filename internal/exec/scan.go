@@ -244,6 +244,9 @@ func (s *Scan) matches(m *match.Matcher, d bsonval.Doc) (bool, error) {
 // nextRecord goes on with a collection scan.
 func (s *Scan) nextRecord(ctx context.Context) (Row, error) {
 	if s.records == nil {
+		if err := s.checkPosition(ctx); err != nil {
+			return Row{}, err
+		}
 		r := storage.RecordRange{Reverse: s.Plan.Reverse}
 		if s.lastID != 0 && s.Plan.Reverse {
 			r.Max = s.lastID - 1

@@ -110,4 +110,3 @@ func (s *Scan) searchTerm(ctx context.Context, r plan.KeyRange, at map[storage.R
 	}
 	return it.Err()
 }
-

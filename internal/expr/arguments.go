@@ -126,19 +126,22 @@ type namedCall struct {
 }
 
 func (e *namedCall) Eval(c *Context) (bsonval.Value, error) {
-	base := len(c.stack)
+	base, held := len(c.stack), c.held
 	for _, a := range e.args {
 		var v bsonval.Value
 		if a != nil {
 			var err error
-			if v, err = a.Eval(c); err != nil {
-				c.stack = c.stack[:base]
+			if v, err = a.Eval(c); err == nil {
+				err = c.hold(a, v)
+			}
+			if err != nil {
+				c.stack, c.held = c.stack[:base], held
 				return bsonval.Missing, err
 			}
 		}
 		c.stack = append(c.stack, v)
 	}
-	v, err := e.fn(c, c.stack[base:], e.given)
-	c.stack = c.stack[:base]
+	v, err := limited(e.fn(c, c.stack[base:], e.given))
+	c.stack, c.held = c.stack[:base], held
 	return v, err
 }

@@ -91,6 +91,9 @@ func concatArrays(_ *Context, args []bsonval.Value) (bsonval.Value, error) {
 	}
 	b := bsonval.NewArrayBuilder()
 	for _, a := range args {
+		if err := checkSize(bsonval.TypeArray, b.Len()+len(a.Bytes())); err != nil {
+			return bsonval.Missing, err
+		}
 		it := a.Doc().Iter()
 		for it.Next() {
 			b.Add(it.Value())

@@ -74,6 +74,9 @@ func (e *mapExpr) Eval(c *Context) (bsonval.Value, error) {
 		if err == nil {
 			err = c.Tick()
 		}
+		if err == nil {
+			err = checkSize(bsonval.TypeArray, b.Len()+len(v.Bytes()))
+		}
 		if err != nil {
 			return bsonval.Missing, err
 		}

@@ -105,11 +105,14 @@ func (e *zip) Eval(c *Context) (bsonval.Value, error) {
 	for row := range length {
 		b.StartArray("")
 		for i := range inputs {
+			v := defaults[i]
 			if row < len(inputs[i]) {
-				b.Add(inputs[i][row])
-			} else {
-				b.Add(defaults[i])
+				v = inputs[i][row]
 			}
+			if err := checkSize(bsonval.TypeArray, b.Len()+len(v.Bytes())); err != nil {
+				return bsonval.Missing, err
+			}
+			b.Add(v)
 		}
 		b.End()
 	}

@@ -255,6 +255,9 @@ func (o *object) Eval(c *Context) (bsonval.Value, error) {
 			return bsonval.Missing, err
 		}
 		dst = bsonval.AppendElement(dst, o.names[i], v)
+		if err := checkSize(bsonval.TypeDocument, len(dst)); err != nil {
+			return bsonval.Missing, err
+		}
 	}
 	return bsonval.Document(bsonval.EndDoc(dst, at)), nil
 }
@@ -270,6 +273,9 @@ func (a *array) Eval(c *Context) (bsonval.Value, error) {
 			return bsonval.Missing, err
 		}
 		b.Add(v)
+		if err := checkSize(bsonval.TypeArray, b.Len()); err != nil {
+			return bsonval.Missing, err
+		}
 	}
 	return bsonval.Array(b.Build()), nil
 }

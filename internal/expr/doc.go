@@ -19,6 +19,10 @@
 // and is valid as long as those are; keep it longer with Clone. Evaluating
 // scalars allocates nothing.
 //
+// No value that an expression makes may exceed 64 MiB, nor all that wait as
+// arguments and variables 256 MiB: limit.go. Operators that make large values of
+// small ones check as they go, not at the end.
+//
 // # What this package does not know
 //
 // Storage, network, the clock: what an expression needs from outside comes in

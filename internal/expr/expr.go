@@ -64,6 +64,7 @@ type Context struct {
 	Meta func(name string) bsonval.Value
 
 	stack []bsonval.Value  // arguments of the calls under way
+	held  int              // bytes of large values in stack and of variables being bound
 	steps int              // evaluations since Env.Ctx was last asked
 	zones map[string]*zone // time zones met so far
 }

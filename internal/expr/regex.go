@@ -22,7 +22,7 @@ var regexSignature = signature{
 
 // regexMethod computes an operator's result; re is nil when the result is that
 // of null operands.
-type regexMethod func(re *regex.Regex, s bsonval.Value) (bsonval.Value, error)
+type regexMethod func(c *Context, re *regex.Regex, s bsonval.Value) (bsonval.Value, error)
 
 // regexCall is one of the $regex… operators. Constant patterns are compiled once.
 type regexCall struct {
@@ -94,11 +94,11 @@ func (e *regexCall) Eval(c *Context) (bsonval.Value, error) {
 	}
 	switch {
 	case in.IsNullish():
-		return e.method(nil, in)
+		return e.method(c, nil, in)
 	case in.Type() != bsonval.TypeString:
 		return bsonval.Missing, mongoerr.New(51104, "%s needs 'input' to be of type string", e.name)
 	}
-	return e.method(re, in)
+	return e.method(c, re, in)
 }
 
 // compileRegex checks and compiles pattern and options; the result is nil for a
@@ -137,7 +137,7 @@ func compileRegex(name string, pattern, options bsonval.Value) (*regex.Regex, er
 	return re, err
 }
 
-func regexMatch(re *regex.Regex, s bsonval.Value) (bsonval.Value, error) {
+func regexMatch(_ *Context, re *regex.Regex, s bsonval.Value) (bsonval.Value, error) {
 	if re == nil || s.IsNullish() {
 		return bsonval.False, nil
 	}
@@ -145,7 +145,7 @@ func regexMatch(re *regex.Regex, s bsonval.Value) (bsonval.Value, error) {
 	return bsonval.Bool(ok), err
 }
 
-func regexFind(re *regex.Regex, s bsonval.Value) (bsonval.Value, error) {
+func regexFind(_ *Context, re *regex.Regex, s bsonval.Value) (bsonval.Value, error) {
 	if re == nil || s.IsNullish() {
 		return bsonval.Null, nil
 	}
@@ -158,17 +158,13 @@ func regexFind(re *regex.Regex, s bsonval.Value) (bsonval.Value, error) {
 	return bsonval.Document(b.Build()), nil
 }
 
-func regexFindAll(re *regex.Regex, s bsonval.Value) (bsonval.Value, error) {
+func regexFindAll(c *Context, re *regex.Regex, s bsonval.Value) (bsonval.Value, error) {
 	b := bsonval.NewArrayBuilder()
 	if re == nil || s.IsNullish() {
 		return bsonval.Array(b.Build()), nil
 	}
-	all, err := re.FindAll(s.Bytes())
-	if err != nil {
-		return bsonval.Missing, err
-	}
 	at, index := 0, 0 // a byte offset and the number of code points before it
-	for _, loc := range all {
+	err := re.Each(s.Bytes(), func(loc []int) error {
 		if loc[0] >= at {
 			index += utf8.RuneCount(s.Bytes()[at:loc[0]])
 		} else {
@@ -178,6 +174,13 @@ func regexFindAll(re *regex.Regex, s bsonval.Value) (bsonval.Value, error) {
 		b.StartDoc("")
 		appendMatch(b, s.Bytes(), loc, index)
 		b.End()
+		if err := checkSize(bsonval.TypeArray, b.Len()); err != nil {
+			return err
+		}
+		return c.Tick()
+	})
+	if err != nil {
+		return bsonval.Missing, err
 	}
 	return bsonval.Array(b.Build()), nil
 }

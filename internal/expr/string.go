@@ -42,6 +42,9 @@ func evalConcat(_ *Context, args []bsonval.Value) (bsonval.Value, error) {
 	for _, a := range args {
 		switch {
 		case a.Type() == bsonval.TypeString:
+			if err := checkSize(bsonval.TypeString, len(b)+len(a.Bytes())); err != nil {
+				return bsonval.Missing, err
+			}
 			b = append(b, a.Bytes()...)
 		case a.IsNullish():
 			return bsonval.Null, nil
@@ -168,7 +171,11 @@ func replaceSignature(name string, replace func(s, find, with string) string) *s
 			if null {
 				return bsonval.Null, nil
 			}
-			return bsonval.String(replace(args[0].Str(), args[1].Str(), args[2].Str())), nil
+			s, find, with := args[0].Str(), args[1].Str(), args[2].Str()
+			if size := len(s) + strings.Count(s, find)*max(len(with)-len(find), 0); size > maxValueBytes && name == "$replaceAll" {
+				return bsonval.Missing, errTooLarge(bsonval.TypeString, size)
+			}
+			return bsonval.String(replace(s, find, with)), nil
 		}}
 }
 

@@ -167,16 +167,19 @@ func (c *Compiler) newCall(op *operator, args []Expr) (Expr, error) {
 }
 
 func (e *call) Eval(c *Context) (bsonval.Value, error) {
-	base := len(c.stack)
+	base, held := len(c.stack), c.held
 	for _, a := range e.args {
 		v, err := a.Eval(c)
+		if err == nil {
+			err = c.hold(a, v)
+		}
 		if err != nil {
-			c.stack = c.stack[:base]
+			c.stack, c.held = c.stack[:base], held
 			return bsonval.Missing, err
 		}
 		c.stack = append(c.stack, v)
 	}
-	v, err := e.op.fn(c, c.stack[base:])
-	c.stack = c.stack[:base]
+	v, err := limited(e.op.fn(c, c.stack[base:]))
+	c.stack, c.held = c.stack[:base], held
 	return v, err
 }

@@ -18,18 +18,23 @@ type let struct {
 }
 
 func (e *let) Eval(c *Context) (bsonval.Value, error) {
-	base := len(c.stack)
+	base, held := len(c.stack), c.held
 	for _, x := range e.values {
 		v, err := x.Eval(c)
+		if err == nil {
+			err = c.hold(x, v)
+		}
 		if err != nil {
-			c.stack = c.stack[:base]
+			c.stack, c.held = c.stack[:base], held
 			return bsonval.Missing, err
 		}
 		c.stack = append(c.stack, v)
 	}
 	copy(c.Vars[e.slot:], c.stack[base:])
 	c.stack = c.stack[:base]
-	return e.in.Eval(c)
+	v, err := e.in.Eval(c)
+	c.held = held
+	return v, err
 }
 
 func compileLet(c *Compiler, _ *operator, arg bsonval.Value) (Expr, error) {

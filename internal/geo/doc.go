@@ -9,9 +9,16 @@
 // the side of their loop that is smaller than a hemisphere, unless their
 // coordinate reference system asks for strict winding.
 //
-// Relations are decided edge by edge with exact predicates; there is no index in
-// here. Distances are great-circle distances on a sphere of [EarthRadiusMeters],
+// Relations are decided edge by edge with exact predicates. Distances are great-circle distances on a sphere of [EarthRadiusMeters],
 // or planar ones.
+//
+// # Cells
+//
+// Indexes file geometries under numbers of cells: S2 cells on the sphere
+// ([Geometry.Cells]), the cells of a [Grid] in the plane. [SphereRanges],
+// [SphereRing], [Grid.Ranges] and [Grid.Ring] are the ranges of cells to look at
+// for what is in a region or at a distance. They hold more than that, never less,
+// also with the rounding and the tolerance of the relations.
 //
 // The package imports bsonval, mongoerr and the S2 library, whose only user it is.
 // It keeps no state.

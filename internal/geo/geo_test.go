@@ -103,6 +103,11 @@ func FuzzParse(f *testing.F) {
 		}
 		if r, err := geo.ParseRegion(b); err == nil {
 			r.Contains(s)
+			geo.SphereRanges(r)
+			geo.Grid{Min: -180, Max: 180, Bits: 26}.Ranges(r)
+		}
+		if g, err := geo.ParseIndexed(bsonval.Document(b)); err == nil && len(g.Cells(nil, geo.Levels{Finest: geo.DefaultFinestLevel})) == 0 {
+			t.Error("a geometry without cells")
 		}
 	})
 }

@@ -11,8 +11,15 @@
 // Sparse indexes skip documents without any of the fields. Keys of one document
 // are distinct and in order.
 //
+// Geo indexes expand arrays on the way to a geometry only, make a key of each
+// combination of cells and other values, and leave out documents without geometry.
+//
+// Hashed indexes have the hash of one field's value and refuse arrays; wildcard
+// indexes have a path and a value for every leaf, text indexes a term and its
+// score for every word: see [Hashed], [Wildcard] and [Text].
+//
 // # What this package does not know
 //
 // Partial filters (the caller asks match), storage, catalogs. It imports
-// bsonval, keystring and mongoerr.
+// bsonval, geo, keystring, mongoerr and text.
 package indexkey

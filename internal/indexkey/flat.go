@@ -58,7 +58,7 @@ func (g *Flat) Generate(k *Keys, d bsonval.Doc) error {
 		if i > 0 {
 			components[i] = literals(d, g.parts[i])
 		}
-		if metArray(d, g.parts[i]) && (i > 0 || len(cells) > 1) {
+		if metArray(d, g.parts[i], i > 0) {
 			k.Multikey |= 1 << i
 		}
 	}

@@ -82,9 +82,9 @@ func literals(d bsonval.Doc, parts []string) []bsonval.Value {
 	return out
 }
 
-// metArray says whether the values of a path come from an array, or go through
+// metArray says whether a path goes through an array, or, if atEnd is set, ends in
 // one: then the field is multikey even if there is one value.
-func metArray(d bsonval.Doc, parts []string) bool {
+func metArray(d bsonval.Doc, parts []string, atEnd bool) bool {
 	_, at, arr := descend(bsonval.Document(d), parts, 0)
-	return arr != nil && at <= len(parts)
+	return arr != nil && (atEnd || at < len(parts))
 }

@@ -52,7 +52,7 @@ func (g *Sphere) Generate(k *Keys, d bsonval.Doc) error {
 	components := make([][]bsonval.Value, len(g.fields))
 	present := false
 	for i, parts := range g.parts {
-		if metArray(d, parts) {
+		if metArray(d, parts, !g.geo[i]) {
 			k.Multikey |= 1 << i
 		}
 		if !g.geo[i] {

@@ -17,7 +17,9 @@ type Limits struct {
 	Time time.Duration
 
 	// Heap is by how many bytes the process's heap may grow during a call; 0
-	// means 1100 MiB, as MongoDB's jsHeapLimitMB.
+	// means 256 MiB. That is less than MongoDB's jsHeapLimitMB (1100): here the
+	// heap is that of everybody, and one string operation may double what has been
+	// measured before it can be stopped.
 	Heap uint64
 
 	// Depth is how many calls may be under way inside each other; 0 means 10000.
@@ -26,7 +28,7 @@ type Limits struct {
 
 const (
 	defaultTime  = time.Minute
-	defaultHeap  = 1100 << 20
+	defaultHeap  = 256 << 20
 	defaultDepth = 10000
 
 	// maxPrograms bounds the cache; beyond, it is emptied. A program is as large

@@ -13,7 +13,7 @@ import (
 )
 
 // watchInterval is how often a running call is measured.
-const watchInterval = 20 * time.Millisecond
+const watchInterval = 10 * time.Millisecond
 
 // Session is the JavaScript world of one command. Calls exclude each other.
 type Session struct {

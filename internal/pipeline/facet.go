@@ -72,38 +72,3 @@ func (s *facetStage) needs() needs {
 func (s *facetStage) open(_ context.Context, r *run, src Source) (Source, error) {
 	return newLazy(r, src, s.fill), nil
 }
-
-func (s *facetStage) fill(ctx context.Context, in *input) (Source, error) {
-	var docs []bsonval.Doc
-	var held int64
-	err := drain(ctx, in.src, func(d bsonval.Doc) error {
-		docs = append(docs, d.Clone())
-		if held += int64(len(d)); held > in.r.env.memoryLimit() {
-			return mongoerr.New(mongoerr.ExceededMemoryLimit, "$facet exceeded its memory limit of %d bytes", in.r.env.memoryLimit())
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, err
-	}
-	b := bsonval.NewBuilder()
-	for i, sub := range s.subs {
-		src, err := sub.open(ctx, in.r, NewList(docs))
-		if err != nil {
-			return nil, err
-		}
-		b.StartArray(s.names[i])
-		err = drain(ctx, src, func(d bsonval.Doc) error {
-			b.Add(bsonval.Document(d))
-			if int64(b.Len()) > in.r.env.memoryLimit() {
-				return mongoerr.New(4031700, "document constructed by $facet is %d bytes, which exceeds the limit of %d bytes", b.Len(), in.r.env.memoryLimit())
-			}
-			return nil
-		})
-		if err != nil {
-			return nil, err
-		}
-		b.End()
-	}
-	return NewList([]bsonval.Doc{b.Build()}), nil
-}

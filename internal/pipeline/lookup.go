@@ -278,6 +278,7 @@ type lookupSource struct {
 	s      *lookupStage
 	join   *join
 	cached bsonval.Doc // the result of a constant sub-pipeline
+	array  []byte      // of one document
 	buf    []byte
 }
 
@@ -322,10 +323,13 @@ func (x *lookupSource) joined(ctx context.Context, d bsonval.Doc) (bsonval.Doc, 
 	if err != nil {
 		return nil, err
 	}
-	a := bsonval.NewArrayBuilder()
+	var at, n int
+	x.array, at = bsonval.BeginDoc(x.array[:0])
 	err = drain(ctx, src, func(d bsonval.Doc) error {
-		a.Add(bsonval.Document(d))
-		if a.Len() > maxInternalDocument {
+		x.array = append(bsonval.AppendIndexKey(append(x.array, byte(bsonval.TypeDocument)), n), 0)
+		x.array = append(x.array, d...)
+		n++
+		if len(x.array) > maxInternalDocument {
 			return mongoerr.New(4568, "Total size of documents in %s matching pipeline's $lookup stage exceeds %d bytes", x.s.ns.Coll, maxInternalDocument)
 		}
 		return nil
@@ -333,9 +337,10 @@ func (x *lookupSource) joined(ctx context.Context, d bsonval.Doc) (bsonval.Doc, 
 	if err != nil {
 		return nil, err
 	}
-	out := a.Build()
+	x.array = bsonval.EndDoc(x.array, at)
 	if x.s.constant {
-		x.cached = out
+		x.cached = bsonval.Doc(x.array).Clone()
+		return x.cached, nil
 	}
-	return out, nil
+	return x.array, nil
 }

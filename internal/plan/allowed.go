@@ -29,7 +29,9 @@ func (s *IndexSet) Has(x *catalog.Index) bool {
 }
 
 // usableIndex says whether the planner may look at an index.
-func (p *planner) usableIndex(x *catalog.Index) bool { return !x.Hidden && x.Ready && p.q.Allowed.Has(x) }
+func (p *planner) usableIndex(x *catalog.Index) bool {
+	return !x.Hidden && x.Ready && p.q.Allowed.Has(x)
+}
 
 // allowed returns the plans with the indexes that the query is limited to; none
 // if they do not help and the choice is only advice.
@@ -39,7 +41,7 @@ func allowed(coll *catalog.Collection, q *Query) ([]*Plan, error) {
 		limited.Hint = nil
 	}
 	plans, err := candidates(coll, &limited)
-	if err != nil || limited.Hint != nil {
+	if err != nil || limited.Hint != nil || plans[0].Near != nil {
 		return plans, err
 	}
 	none := len(plans) == 1 && plans[0].Index == nil && plans[0].Union == nil && !plans[0].Nothing

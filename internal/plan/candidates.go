@@ -95,6 +95,9 @@ func anyBounded(plans []*Plan) bool {
 
 // scan is the collection scan.
 func (p *planner) scan(direction int) *Plan {
+	if p.coll.Clustered {
+		return p.clustered(direction)
+	}
 	return &Plan{Reverse: direction < 0, Filter: p.residual(0), Sorted: p.q.Sort == nil}
 }
 

@@ -10,6 +10,17 @@
 // the filter is applied again to the documents found, so a plan never changes a
 // result.
 //
+// # Geometries
+//
+// A geometry to look for becomes intervals of index cells (package geo). A filter
+// with $near is answered by a geo index only: [Near] has the bounds of rings
+// around the point, and whoever runs the plan asks for as many as it needs.
+//
+// Only ordinary indexes are scanned by bounds on their fields as they stand.
+// access.go has the way of every other kind: hashed indexes are bounded by hashes,
+// wildcard indexes are expanded to an index on each path the filter asks for, a
+// text index is searched by terms.
+//
 // # What this package does not know
 //
 // Storage and transactions: it reads values and returns values. Which of

@@ -132,7 +132,7 @@ type Near struct {
 func (p *planner) nearPlans(n *match.GeoNear) ([]*Plan, error) {
 	var plans []*Plan
 	for _, x := range p.coll.Indexes {
-		if x.Hidden || !x.Ready || p.q.Hint != nil && !p.q.Hint.names(x) || x.Partial != nil && !p.impliesPartial(x) {
+		if !p.usableIndex(x) || p.q.Hint != nil && !p.q.Hint.names(x) || x.Partial != nil && !p.impliesPartial(x) {
 			continue
 		}
 		for i, f := range x.Fields {

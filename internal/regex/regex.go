@@ -250,24 +250,35 @@ func (r *Regex) findSlow(s []byte, start int) ([]int, error) {
 	return loc, nil
 }
 
-// FindAll returns all matches as $regexFindAll counts them: the next search
-// begins where the last match ended, one character on if it was empty, and none
-// begins at the end of a subject that is not empty.
+// FindAll returns all matches, as Each counts them.
 func (r *Regex) FindAll(s []byte) ([][]int, error) {
 	var all [][]int
+	err := r.Each(s, func(loc []int) error {
+		all = append(all, loc)
+		return nil
+	})
+	return all, err
+}
+
+// Each calls f for each match as $regexFindAll counts them, until it fails: the
+// next search begins where the last match ended, one character on if it was empty,
+// and none begins at the end of a subject that is not empty.
+func (r *Regex) Each(s []byte, f func(loc []int) error) error {
 	for start := 0; ; {
 		loc, err := r.Find(s, start)
 		if err != nil || loc == nil {
-			return all, err
+			return err
 		}
-		all = append(all, loc)
+		if err := f(loc); err != nil {
+			return err
+		}
 		start = max(start, loc[1])
 		if loc[0] >= loc[1] {
 			_, n := utf8.DecodeRune(s[start:])
 			start += n
 		}
 		if start >= len(s) {
-			return all, nil
+			return nil
 		}
 	}
 }

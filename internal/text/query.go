@@ -105,6 +105,22 @@ func (q *Query) add(s string, negated bool) {
 // matches has one of them, and the sum of its terms' scores is its score.
 func (q *Query) Terms() []string { return slices.Sorted(maps.Keys(q.terms)) }
 
+// Describe writes the parts of the search into an open document, as explain shows
+// them; phrases as they are compared.
+func (q *Query) Describe(b *bsonval.Builder) {
+	list := func(name string, values []string) {
+		b.StartArray(name)
+		for _, v := range values {
+			b.Add(bsonval.String(v))
+		}
+		b.End()
+	}
+	list("terms", q.Terms())
+	list("negatedTerms", slices.Sorted(maps.Keys(q.negated)))
+	list("phrases", q.phrases)
+	list("negatedPhrases", q.negatedPhrases)
+}
+
 // Exact says that every document with one of the terms matches.
 func (q *Query) Exact() bool {
 	return q.by == sensitivity{} && len(q.negated) == 0 && len(q.phrases) == 0 && len(q.negatedPhrases) == 0

