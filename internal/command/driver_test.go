@@ -20,7 +20,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // serve offers a fixture's commands on the loopback interface to the official driver.
-func (f *fixture) serve() *mongo.Client {
+func (f *fixture) serve(more ...*options.ClientOptions) *mongo.Client {
 	f.t.Helper()
 	handler := f.handler
 	if handler == nil {
@@ -37,7 +37,8 @@ func (f *fixture) serve() *mongo.Client {
 			f.t.Error(err)
 		}
 	})
-	client, err := mongo.Connect(options.Client().ApplyURI(fmt.Sprintf("mongodb://%s/?serverSelectionTimeoutMS=5000", srv.Addr())))
+	uri := options.Client().ApplyURI(fmt.Sprintf("mongodb://%s/?serverSelectionTimeoutMS=5000", srv.Addr()))
+	client, err := mongo.Connect(append([]*options.ClientOptions{uri}, more...)...)
 	if err != nil {
 		f.t.Fatal(err)
 	}

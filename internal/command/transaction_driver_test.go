@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"net"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -124,19 +125,43 @@ func total(ctx context.Context, t *testing.T, c *mongo.Collection) (sum int, log
 	return out[0].Sum, log
 }
 
+// cutter makes connections that can be cut on the client's side.
+type cutter struct {
+	mu    sync.Mutex // guards conns
+	conns []net.Conn
+}
+
+func (d *cutter) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
+	conn, err := new(net.Dialer).DialContext(ctx, network, address)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err == nil {
+		d.conns = append(d.conns, conn)
+	}
+	return conn, err
+}
+
+func (d *cutter) cut() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, c := range d.conns {
+		c.Close()
+	}
+}
+
 // TestCommitAfterLostReply cuts the connection when a transaction has been committed and before the client knows.
 func TestCommitAfterLostReply(t *testing.T) {
 	f := newFixture(t)
 	var commits atomic.Int64
+	var dialer cutter
 	f.handler = server.HandlerFunc(func(ctx context.Context, req *server.Request, reply *server.Reply) error {
 		err := f.cs.Handle(ctx, req, reply)
 		if req.Command == "commitTransaction" && commits.Add(1) == 1 {
-			req.Conn.Close()
-			return errors.New("the connection is cut")
+			dialer.cut()
 		}
 		return err
 	})
-	client := f.serve()
+	client := f.serve(options.Client().SetDialer(&dialer))
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
 	runs := 0

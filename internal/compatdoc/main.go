@@ -30,7 +30,7 @@ MongoDB gives where the feature is turned off; nothing is accepted and ignored.
 
 `)
 	section(w, "Commands", commands())
-	section(w, "Aggregation stages", rowsOf(pipeline.Stages(), func(s pipeline.StageInfo) row { return row{s.Name, "yes", s.Doc} }))
+	section(w, "Aggregation stages", rowsOf(pipeline.Stages(), stage))
 	section(w, "Query operators", rowsOf(match.Operators(), func(o match.Operator) row { return row{o.Name, "yes", o.Doc} }))
 	section(w, "Update operators", rowsOf(update.AllOperators(), func(o update.Operator) row { return row{o.Name, "yes", o.Doc} }))
 	section(w, "Expression operators", rowsOf(expr.Operators(), func(o expr.Operator) row { return row{o.Name, "yes", o.Doc} }))
@@ -38,11 +38,18 @@ MongoDB gives where the feature is turned off; nothing is accepted and ignored.
 	section(w, "Window operators", rowsOf(accumulator.WindowOperators(), func(o accumulator.Operator) row { return row{o.Name, "yes", o.Doc} }))
 }
 
+func stage(s pipeline.StageInfo) row {
+	if s.Refused {
+		return row{s.Name, "refused", s.Doc}
+	}
+	return row{s.Name, "yes", s.Doc}
+}
+
 func commands() []row {
 	var rows []row
 	for _, c := range command.Table() {
 		state := "yes"
-		if c.Run == nil {
+		if c.Run == nil || c.Missing {
 			state = "refused"
 		}
 		rows = append(rows, row{c.Name, state, c.Help})

@@ -66,6 +66,11 @@ func errCappedInTransaction(ns Namespace) error {
 // countCapped makes sure that the documents of a capped collection have been
 // counted, before a writer holds it.
 func (d *DB) countCapped(ctx context.Context, ns Namespace) error {
+	select {
+	case <-d.counted:
+		return nil
+	default:
+	}
 	coll := d.catalog.Collection(ns.DB, ns.Coll)
 	if coll == nil || coll.Capped == nil {
 		return nil
@@ -128,9 +133,8 @@ func (w *writer) excess(ctx context.Context, inserted storage.RecordID) ([]targe
 	return victims, it.Err()
 }
 
-// ConvertToCapped makes a collection capped. It keeps its options and those of its
-// documents, from the last one back, that fit; it loses its indexes but that on
-// _id.
+// ConvertToCapped makes a collection capped. It keeps its options and, of its
+// documents, the last ones that fit; it loses its indexes but that on _id.
 func (d *DB) ConvertToCapped(ctx context.Context, ns Namespace, size int64) error {
 	temp := Namespace{DB: ns.DB, Coll: fmt.Sprintf("tmp%05d.convertToCapped.%s", outCounter.Add(1)%100000, ns.Coll)}
 	if len(temp.DB)+1+len(temp.Coll) > maxNamespaceBytes {
@@ -139,8 +143,8 @@ func (d *DB) ConvertToCapped(ctx context.Context, ns Namespace, size int64) erro
 	return d.copyCapped(ctx, ns, temp, ns, size)
 }
 
-// CloneAsCapped makes a capped collection with the documents of another, from the
-// last one back, that fit.
+// CloneAsCapped makes a capped collection of another's options and, of its
+// documents, the last ones that fit.
 func (d *DB) CloneAsCapped(ctx context.Context, from, to Namespace, size int64) error {
 	if err := CheckName(to); err != nil {
 		return err

@@ -71,7 +71,7 @@ func TestCursorTimeout(t *testing.T) {
 		if time.Now().After(deadline) {
 			t.Fatal("the idle cursor lives on")
 		}
-		time.Sleep(time.Millisecond)
+		<-time.After(time.Millisecond)
 	}
 	if _, err := d.CheckOut(idle, ns, "", nil); !mongoerr.Is(err, mongoerr.CursorNotFound) {
 		t.Errorf("idle: %v", err)

@@ -15,6 +15,15 @@
 // into a [Cursor]. Between batches a cursor holds no transaction: its scans
 // remember their position (package exec).
 //
+// # Transactions
+//
+// A multi-document [Transaction] is one storage transaction over many operations,
+// each of which names it in [Op.Txn]. It takes its snapshot, of records and of
+// definitions, with the first of them, and holds a share of the guard of every
+// collection it touches until it ends, so that definitions stay. Nothing is run
+// again inside: a conflict, like any failure of a write, aborts it. Its cursors
+// read through it and end with it.
+//
 // # Capped and clustered collections
 //
 // The writers of a capped collection go one at a time, and an insert removes the

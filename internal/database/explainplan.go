@@ -3,7 +3,6 @@ package database
 import (
 	"fmt"
 	"hash/fnv"
-	"io"
 	"time"
 
 	"github.com/archelon-db/archelon/internal/bsonval"
@@ -87,7 +86,7 @@ func (e *explanation) appendTrials(b *bsonval.Builder) {
 
 func hashOf(s string) string {
 	h := fnv.New32a()
-	io.WriteString(h, s)
+	h.Write([]byte(s)) // never fails
 	return fmt.Sprintf("%08X", h.Sum32())
 }
 

@@ -101,7 +101,6 @@ type finder struct {
 	id    storage.RecordID // of the document being projected
 
 	skip, left int64 // left < 0 is no limit
-	buf        []byte
 }
 
 // newFinder plans a find. The view must have a transaction. coll may be nil.

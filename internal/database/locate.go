@@ -123,7 +123,7 @@ func (w *writer) byID(ctx context.Context, s *selection) (t target, ok bool, err
 	var buf [64]byte
 	key := keystring.Append(buf[:0], s.id, false, x.Collator())
 	hint := w.db.hints.of(w.coll.Table, key)
-	if id := hint.record(); id != 0 {
+	if id := hint.record(); id != 0 && w.op.Txn == nil { // in a transaction it may name what its snapshot does not show
 		doc, err := w.claim(ctx, id)
 		if err == nil && hasID(doc, s.id) {
 			return target{id, bsonval.Doc(doc).Clone(), -1}, true, nil

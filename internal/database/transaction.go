@@ -168,6 +168,10 @@ func (t *Transaction) writeOnce(ctx context.Context, op *Op, ns Namespace, fn fu
 	case coll.Capped != nil:
 		return errCappedInTransaction(ns)
 	}
+	if coll.Capped != nil {
+		return mongoerr.New(mongoerr.OperationNotSupportedInTransaction,
+			"Collection '%s' is a capped collection. Writes in transactions are not allowed on capped collections.", ns)
+	}
 	w := &writer{db: t.db, op: op, coll: coll, txn: t.txn}
 	if err := fn(w); err != nil {
 		return err

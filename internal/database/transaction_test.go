@@ -327,6 +327,32 @@ func TestTransactionCreates(t *testing.T) {
 	sound(t, d, ns)
 }
 
+func TestTransactionRefusesCapped(t *testing.T) {
+	d := open(t)
+	if err := d.Create(t.Context(), ns, doc(t, `{"capped": true, "size": 4096}`)); err != nil {
+		t.Fatal(err)
+	}
+	insert(t, d, doc(t, `{"_id": 1, "v": 1}`))
+	tx := begin(t, d)
+	want(t, findIn(t, d, tx), one)
+	fails(t, insertIn(t, d, tx, ns, `{"_id": 2}`), mongoerr.OperationNotSupportedInTransaction)
+}
+
+// TestTransactionDoesNotSeeLaterDocuments: what came after the snapshot is no conflict for an update that looks for it.
+func TestTransactionDoesNotSeeLaterDocuments(t *testing.T) {
+	d := open(t)
+	insert(t, d, doc(t, `{"_id": 1, "v": 1}`))
+	tx := begin(t, d)
+	findIn(t, d, tx)
+	insert(t, d, doc(t, `{"_id": 2, "v": 2}`))
+	find(t, d, &FindQuery{Filter: doc(t, `{"_id": 2}`)})
+	if err := setIn(t, d, tx, "2", "3"); err != nil {
+		t.Error(err)
+	}
+	fails(t, insertIn(t, d, tx, ns, `{"_id": 2}`), mongoerr.WriteConflict)
+	want(t, findIn(t, d, nil), one, two)
+}
+
 // TestTransactionMarksMultikey: the first array of an indexed field comes from a transaction.
 func TestTransactionMarksMultikey(t *testing.T) {
 	d := open(t)

@@ -15,6 +15,12 @@
 // ring in one go; a document waits, in memory, until its distance is reached. Rings
 // get wider while they find little. So the nearest few cost what is near.
 //
+// # Which plan is best
+//
+// [Choose] runs candidates side by side, a few steps each in turn, within a fixed
+// number of steps. A plan that was chosen earlier for other values is watched
+// ([Scan.Watch]): as long as it has found nothing it can still be exchanged.
+//
 // # What this package does not know
 //
 // Commands, projections, sorts: it returns whole records in the plan's order.

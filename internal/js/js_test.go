@@ -183,3 +183,20 @@ func BenchmarkCall(b *testing.B) {
 		}
 	}
 }
+
+func TestArrayHelpers(t *testing.T) {
+	s := New(Limits{}).NewSession()
+	for source, want := range map[string]float64{
+		"Array.sum([1, 2, 3.5])": 6.5, "Array.avg([1, 2, 3])": 2, "Array.stdDev([2, 4, 4, 4, 5, 5, 7, 9])": 2,
+		"Array.contains([1, 2], 2) ? 1 : 0": 1, "Array.contains([1, 2], 3) ? 1 : 0": 0, "Array.unique([1, 2, 1, 3, 2]).length": 3,
+		"Array.sum([]) === null ? 1 : 0": 1, "Array.avg([]) === null ? 1 : 0": 1,
+	} {
+		v, err := s.Call(t.Context(), "function() { return "+source+" }", bsonval.Missing, nil)
+		if err != nil || v.AsDouble() != want {
+			t.Errorf("%s = %v, %v; want %v", source, v.AsDouble(), err, want)
+		}
+	}
+	if _, err := s.Call(t.Context(), "function() { return Array.sum(1) }", bsonval.Missing, nil); !mongoerr.Is(err, mongoerr.JSInterpreterFailure) {
+		t.Errorf("sum of a number: %v", err)
+	}
+}

@@ -43,6 +43,7 @@ func newWorld(depth int) *world {
 	w.boundStrings()
 	w.constructors()
 	w.functions()
+	w.arrays()
 	return w
 }
 

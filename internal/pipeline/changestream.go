@@ -8,8 +8,8 @@ import (
 )
 
 var changeStreamRows = []row{
-	{name: "$changeStream", doc: "Streams the changes of a collection, a database or the server.", parse: parseChangeStream, first: true, noFacet: true},
-	{name: "$changeStreamSplitLargeEvent", doc: "Splits change events that are too large for one document.", parse: parseSplitLargeEvent, last: true, noFacet: true, streaming: true},
+	{name: "$changeStream", doc: "Streams the changes of a collection, a database or the server.", parse: parseChangeStream, first: true, noFacet: true, refused: true},
+	{name: "$changeStreamSplitLargeEvent", doc: "Splits change events that are too large for one document.", parse: parseSplitLargeEvent, last: true, noFacet: true, streaming: true, refused: true},
 }
 
 func parseChangeStream(p *parser, arg bsonval.Value) ([]stage, error) {

@@ -58,6 +58,7 @@ type row struct {
 	noInput   bool // runs on {aggregate: 1} only
 	noLookup  bool // not in $lookup's pipeline
 	streaming bool // allowed behind $changeStream
+	refused   bool // parsed or not, this server answers it with an error
 }
 
 // families are the tables, one for each file.
@@ -110,13 +111,17 @@ func init() {
 }
 
 // StageInfo describes a stage for the manual.
-type StageInfo struct{ Name, Doc string }
+type StageInfo struct {
+	Name, Doc string
+	// Refused stages are known by name but not there.
+	Refused bool
+}
 
 // Stages lists the stages by name.
 func Stages() []StageInfo {
 	list := make([]StageInfo, 0, len(rows))
 	for _, r := range rows {
-		list = append(list, StageInfo{r.name, r.doc})
+		list = append(list, StageInfo{r.name, r.doc, r.refused})
 	}
 	sort.Slice(list, func(i, j int) bool { return list[i].Name < list[j].Name })
 	return list

@@ -16,7 +16,7 @@ var systemRows = []row{
 	{name: "$listSessions", doc: "Lists the sessions that are stored in config.system.sessions.", parse: parseListSessions("$listSessions"), first: true, noFacet: true},
 	{name: "$planCacheStats", doc: "Lists the cached plans of the collection.", parse: parsePlanCacheStats, first: true, noFacet: true},
 	{name: "$querySettings", doc: "Lists the settings of query shapes.", parse: parseQuerySettings, first: true, noFacet: true, noInput: true},
-	{name: "$queryStats", doc: "Lists the statistics of query shapes.", parse: parseQueryStats, first: true, noFacet: true, noInput: true},
+	{name: "$queryStats", doc: "Lists the statistics of query shapes.", parse: parseQueryStats, first: true, noFacet: true, noInput: true, refused: true},
 }
 
 // systemStage is a stage whose documents come from the kernel.

@@ -10,6 +10,12 @@
 // the filter is applied again to the documents found, so a plan never changes a
 // result.
 //
+// Beyond bounds a plan may use what the keys of an index tell: conditions on its
+// fields are tried before the document is fetched, documents that the keys hold
+// whole are not fetched (covered), counts look at nothing but the number of
+// records, a distinct skips from value to value, and a sort behind fields of a few
+// values each becomes a merge of scans.
+//
 // # Geometries
 //
 // A geometry to look for becomes intervals of index cells (package geo). A filter

@@ -200,16 +200,32 @@ check("sessions", async ({ client, db }) => {
   assert.equal((await client.db("admin").command({ endSessions: [stray.id] })).ok, 1);
 });
 
-check("transactions are refused by name", async ({ client, db }) => {
-  const session = client.startSession();
+check("transactions", async ({ client, db }) => {
   const c = db.collection("txn");
+  await c.insertMany([{ _id: "a", n: 10 }, { _id: "b", n: 0 }]);
+  const session = client.startSession();
+  await session.withTransaction(async () => {
+    await c.updateOne({ _id: "a" }, { $inc: { n: -3 } }, { session });
+    await c.updateOne({ _id: "b" }, { $inc: { n: 3 } }, { session });
+    await db.collection("log").insertOne({ moved: 3 }, { session });
+    assert.equal((await c.findOne({ _id: "b" }, { session })).n, 3);
+    assert.equal((await c.findOne({ _id: "b" })).n, 0);
+  }, { readConcern: { level: "snapshot" }, writeConcern: { w: "majority" } });
+  assert.equal((await c.findOne({ _id: "b" })).n, 3);
+  assert.equal(await db.collection("log").countDocuments(), 1);
+
   session.startTransaction();
-  const err = await fails(238, c.insertOne({ _id: 1 }, { session }));
-  assert.match(err.message, /multi-document transactions .* are not implemented/);
-  assert.equal(err.hasErrorLabel("TransientTransactionError"), false);
+  await c.insertOne({ _id: "gone" }, { session });
+  await session.abortTransaction();
+  assert.equal(await c.findOne({ _id: "gone" }), null);
+
+  session.startTransaction();
+  assert.equal((await c.find({}, { session }).toArray()).length, 2);
+  await c.updateOne({ _id: "a" }, { $inc: { n: 1 } });
+  const err = await fails(112, c.updateOne({ _id: "a" }, { $inc: { n: 1 } }, { session }));
+  assert.equal(err.hasErrorLabel("TransientTransactionError"), true);
   await session.abortTransaction();
   await session.endSession();
-  assert.equal(await c.countDocuments(), 0);
 });
 
 check("names of databases and collections", async ({ client, db }) => {

@@ -181,14 +181,32 @@ def sessions(client, db):
 
 
 @check
-def transactions_are_refused_by_name(client, db):
+def transactions(client, db):
+    db.txn.insert_many([{"_id": "a", "n": 10}, {"_id": "b", "n": 0}])
+
+    def move(session):
+        db.txn.update_one({"_id": "a"}, {"$inc": {"n": -3}}, session=session)
+        db.txn.update_one({"_id": "b"}, {"$inc": {"n": 3}}, session=session)
+        db.log.insert_one({"moved": 3}, session=session)
+        equal(db.txn.find_one({"_id": "b"}, session=session)["n"], 3)
+        equal(db.txn.find_one({"_id": "b"})["n"], 0)
+
     with client.start_session() as session:
+        session.with_transaction(move)
+        equal(db.txn.find_one({"_id": "b"})["n"], 3)
+        equal(db.log.count_documents({}), 1)
+
         session.start_transaction()
-        err = fails(238, db.txn.insert_one, {"_id": 1}, session=session)
-        assert "multi-document transactions" in str(err), err
-        assert not err.has_error_label("TransientTransactionError"), err
+        db.txn.insert_one({"_id": "gone"}, session=session)
         session.abort_transaction()
-    equal(db.txn.count_documents({}), 0)
+        equal(db.txn.find_one({"_id": "gone"}), None)
+
+        session.start_transaction()
+        equal(len(list(db.txn.find({}, session=session))), 2)
+        db.txn.update_one({"_id": "a"}, {"$inc": {"n": 1}})
+        err = fails(112, db.txn.update_one, {"_id": "a"}, {"$inc": {"n": 1}}, session=session)
+        assert err.has_error_label("TransientTransactionError"), err
+        session.abort_transaction()
 
 
 @check

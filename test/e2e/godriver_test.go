@@ -3,7 +3,6 @@ package e2e
 import (
 	"context"
 	"errors"
-	"strings"
 	"testing"
 	"time"
 
@@ -199,19 +198,36 @@ func goAggregate(t *testing.T, db *mongo.Database) {
 	})
 }
 
-// goTransaction checks that a transaction is refused by name and leaves nothing behind.
+// goTransaction commits a transaction, aborts one, and loses one to a conflict.
 func goTransaction(t *testing.T, db *mongo.Database) {
 	ctx, c := t.Context(), db.Collection("txn")
+	must(c.InsertOne(ctx, bson.D{{Key: "_id", Value: "a"}, {Key: "n", Value: 1}}))(t)
 	session := must(db.Client().StartSession())(t)
 	defer session.EndSession(ctx)
-	_, err := session.WithTransaction(ctx, func(ctx context.Context) (any, error) {
-		return c.InsertOne(ctx, bson.D{{Key: "_id", Value: 1}})
-	}, options.Transaction().SetReadConcern(readconcern.Snapshot()).SetWriteConcern(writeconcern.Majority()))
-	wantCode(t, err, 238)
-	if !strings.Contains(err.Error(), "multi-document transactions") {
-		t.Errorf("the error does not say what is missing: %v", err)
+	inc := bson.D{{Key: "$inc", Value: bson.D{{Key: "n", Value: 1}}}}
+	byID := bson.D{{Key: "_id", Value: "a"}}
+	runs := 0
+	must(session.WithTransaction(ctx, func(in context.Context) (any, error) {
+		same(t, must(c.CountDocuments(in, bson.D{}))(t), int64(1))
+		if runs++; runs == 1 { // somebody is faster, once
+			must(c.UpdateOne(ctx, byID, inc))(t)
+		}
+		if _, err := c.UpdateOne(in, byID, inc); err != nil {
+			return nil, err
+		}
+		return c.InsertOne(in, bson.D{{Key: "_id", Value: "b"}})
+	}, options.Transaction().SetReadConcern(readconcern.Snapshot()).SetWriteConcern(writeconcern.Majority())))(t)
+	same(t, runs, 2)
+	same(t, must(c.CountDocuments(ctx, bson.D{{Key: "n", Value: 3}}))(t), int64(1))
+	failure := errors.New("changed my mind")
+	_, err := session.WithTransaction(ctx, func(in context.Context) (any, error) {
+		must(c.DeleteMany(in, bson.D{}))(t)
+		return nil, failure
+	})
+	if !errors.Is(err, failure) {
+		t.Errorf("got %v", err)
 	}
-	same(t, must(c.CountDocuments(ctx, bson.D{}))(t), int64(0))
+	same(t, must(c.CountDocuments(ctx, bson.D{}))(t), int64(2))
 }
 
 func goErrors(t *testing.T, db *mongo.Database) {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -319,24 +320,35 @@ func TestSettings(t *testing.T) {
 		c = harness.Connect(t, options.Client().ApplyURI(s.URI())).Database("d").Collection("c")
 		same(t, must(c.CountDocuments(t.Context(), bson.D{}))(t), int64(1))
 	})
-	t.Run("connections", func(t *testing.T) {
-		s := harness.Start(t, binary, harness.FreeAddr(t), filepath.Join(dir, "f"), "--max-connections", "2")
-		var open []*harness.Conn
-		eventually(t, "two connections", func() bool { // those of the start are on their way out
-			for _, c := range open {
-				c.Close()
-			}
-			open = []*harness.Conn{harness.Dial(t, s.Addr), harness.Dial(t, s.Addr)}
-			ping := harness.Msg(0, harness.Doc(t, bson.D{{Key: "ping", Value: 1}, {Key: "$db", Value: "admin"}}))
-			_, err1 := open[0].Call(ping)
-			_, err2 := open[1].Call(ping)
-			return err1 == nil && err2 == nil
-		})
-		third := harness.Dial(t, s.Addr)
-		if _, err := third.Call(harness.Msg(0, harness.Doc(t, bson.D{{Key: "ping", Value: 1}, {Key: "$db", Value: "admin"}}))); !hungUp(err) {
-			t.Errorf("a third connection is served: %v", err)
+	t.Run("connections", func(t *testing.T) { connectionLimit(t, binary, filepath.Join(dir, "f")) })
+}
+
+// connectionLimit fills a server up and checks that one more connection is closed, and the others are served.
+func connectionLimit(t *testing.T, binary, data string) {
+	const limit = 8 // the start's own client needs a few
+	s := harness.Start(t, binary, harness.FreeAddr(t), data, "--max-connections", strconv.Itoa(limit))
+	ping := harness.Msg(0, harness.Doc(t, bson.D{{Key: "ping", Value: 1}, {Key: "$db", Value: "admin"}}))
+	var open []*harness.Conn
+	eventually(t, "connections up to the limit", func() bool { // those of the start are on their way out
+		for _, c := range open {
+			_ = c.Close()
 		}
+		open = nil
+		for range limit {
+			c := harness.Dial(t, s.Addr)
+			open = append(open, c)
+			if _, err := c.Call(ping); err != nil {
+				return false
+			}
+		}
+		return true
 	})
+	if _, err := harness.Dial(t, s.Addr).Call(ping); !hungUp(err) {
+		t.Errorf("one connection too many is served: %v", err)
+	}
+	for _, c := range open {
+		must(c.Call(ping))(t)
+	}
 }
 
 // eventually waits for a condition.

@@ -93,16 +93,21 @@ check("errors", () => {
   fails(48, () => d.createCollection("there", { validator: { n: 1 } }));
 });
 
-check("transactions are refused by name", () => {
+check("transactions", () => {
+  d.txn.insertMany([{ _id: "a", n: 10 }, { _id: "b", n: 0 }]);
   const session = db.getMongo().startSession();
+  const c = session.getDatabase(name).txn;
   session.startTransaction();
-  const err = fails(238, () => session.getDatabase(name).txn.insertOne({ _id: 1 }));
-  assert.ok(err.message.includes("multi-document transactions"), err.message);
-  try {
-    session.abortTransaction();
-  } catch (err) {
-    same(err.code, 238);
-  }
+  c.updateOne({ _id: "a" }, { $inc: { n: -3 } });
+  c.updateOne({ _id: "b" }, { $inc: { n: 3 } });
+  same(c.findOne({ _id: "b" }).n, 3);
+  same(d.txn.findOne({ _id: "b" }).n, 0);
+  session.commitTransaction();
+  same(d.txn.findOne({ _id: "b" }).n, 3);
+  session.startTransaction();
+  c.insertOne({ _id: "gone" });
+  session.abortTransaction();
+  same(d.txn.findOne({ _id: "gone" }), null);
   session.endSession();
 });
 
