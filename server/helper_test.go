@@ -197,11 +197,12 @@ func (r *rawClient) wantClosed() {
 // eventually waits for a condition.
 func eventually(t testing.TB, what string, cond func() bool) {
 	t.Helper()
-	for end := time.Now().Add(waitLimit); !cond(); {
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(waitLimit); !cond(); <-tick.C {
 		if time.Now().After(end) {
 			t.Fatal("never happened: ", what)
 		}
-		time.Sleep(time.Millisecond)
 	}
 }
 

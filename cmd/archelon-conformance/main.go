@@ -46,6 +46,8 @@ func serve(ctx context.Context, storage string) (addr string, stop func(), err e
 			slog.Error("close", "error", err)
 		}
 		<-done
-		os.RemoveAll(dir)
+		if err := os.RemoveAll(dir); err != nil {
+			slog.Error("remove temporary folder", "error", err)
+		}
 	}, nil
 }

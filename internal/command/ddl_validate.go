@@ -6,8 +6,8 @@ import (
 
 	"github.com/archelon-db/archelon/internal/bsonval"
 	"github.com/archelon-db/archelon/internal/catalog"
-	"github.com/archelon-db/archelon/internal/indexkey"
 	"github.com/archelon-db/archelon/internal/database"
+	"github.com/archelon-db/archelon/internal/indexkey"
 	"github.com/archelon-db/archelon/internal/mongoerr"
 )
 

@@ -14,6 +14,7 @@ func processUsage() usageNumbers {
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &r); err != nil {
 		return usageNumbers{}
 	}
+	//nolint:unconvert // the fields are narrower on some processors
 	return usageNumbers{
 		userMicros: r.Utime.Sec*1e6 + int64(r.Utime.Usec), systemMicros: r.Stime.Sec*1e6 + int64(r.Stime.Usec),
 		maxResident: r.Maxrss << 10, majorFaults: r.Majflt, minorFaults: r.Minflt, voluntary: r.Nvcsw, involuntary: r.Nivcsw,

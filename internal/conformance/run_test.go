@@ -120,7 +120,7 @@ func answers(command bson.D) bson.D {
 	case "fail":
 		return bson.D{{Key: "ok", Value: 0.0}, {Key: "code", Value: int32(59)}, {Key: "errmsg", Value: "no such command: 'fail7'"}}
 	case "hang":
-		time.Sleep(300 * time.Millisecond)
+		<-time.After(300 * time.Millisecond)
 		return good
 	case "close":
 		return nil

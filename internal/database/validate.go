@@ -106,8 +106,7 @@ func (v *validator) run(ctx context.Context, coll *catalog.Collection) error {
 	if v.o.Metadata {
 		return nil
 	}
-	count, bytes, err := v.db.counts(ctx, coll)
-	if err != nil {
+	if _, _, err := v.db.counts(ctx, coll); err != nil {
 		return err
 	}
 	options := storage.TxnOptions{ReadOnly: !v.o.Repair}
@@ -120,7 +119,7 @@ func (v *validator) run(ctx context.Context, coll *catalog.Collection) error {
 		defer coll.Guard.Readmit()
 	}
 	v.w.txn.Snapshot()
-	count, bytes = coll.Guard.Count.Load(), coll.Guard.Bytes.Load()
+	count, bytes := coll.Guard.Count.Load(), coll.Guard.Bytes.Load()
 	if !v.o.Repair {
 		coll.Guard.Readmit()
 	}

@@ -166,10 +166,9 @@ func (f *fakeData) GeoIndexes(_ context.Context, ns Namespace) ([]GeoIndex, erro
 }
 
 type fakeWriter struct {
-	f    *fakeData
-	ns   Namespace
-	tmp  Namespace
-	done bool
+	f   *fakeData
+	ns  Namespace
+	tmp Namespace
 }
 
 func (f *fakeData) Out(_ context.Context, o OutSpec) (Writer, error) {

@@ -240,9 +240,12 @@ func (p *parser) hexEscape() (rune, error) {
 	}
 	n, digits := rune(0), 0
 	for digits < 2 && p.pos < len(p.s) {
-		d, bad := strconv.ParseUint(p.s[p.pos:p.pos+1], 16, 8)
-		if bad != nil {
+		d := strings.IndexByte("0123456789abcdefABCDEF", p.s[p.pos])
+		if d < 0 {
 			break
+		}
+		if d > 15 {
+			d -= 6
 		}
 		n = n*16 + rune(d)
 		p.pos++

@@ -127,7 +127,7 @@ func load(t *testing.T, s *harness.Server, journals []journal, life time.Duratio
 			}
 		})
 	}
-	time.Sleep(life) // the moment of death is the random input, not a wait for something
+	<-time.After(life) // the moment of death is the random input, not a wait for something
 	s.Kill()
 	wg.Wait()
 }

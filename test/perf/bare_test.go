@@ -83,7 +83,7 @@ func serveBare(dir string) error {
 	if err != nil {
 		return err
 	}
-	fmt.Println(s.Addr())
+	fmt.Fprintln(os.Stdout, s.Addr())
 	ctx, stop := context.WithCancel(context.Background())
 	go func() {
 		_, _ = io.Copy(io.Discard, os.Stdin)

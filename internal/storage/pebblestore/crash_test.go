@@ -303,7 +303,7 @@ func TestCrashUnderLoad(t *testing.T) {
 		}()
 	}
 	wg.Wait()
-	if err := errors.Join(append(errs, s.Close())...); err != nil {
+	if err := errors.Join(errors.Join(errs...), s.Close()); err != nil {
 		t.Fatal(err)
 	}
 	t.Logf("%d crashes", len(c.clones))

@@ -76,8 +76,7 @@ func Open(config Config) (*Store, error) {
 	}
 	if err := s.open(); err != nil {
 		err.Dir = s.config.Dir
-		s.release()
-		return nil, err
+		return nil, errors.Join(err, s.release())
 	}
 	return s, nil
 }
