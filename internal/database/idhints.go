@@ -34,39 +34,56 @@ func (h *idHints) init() {
 	h.slots = make([]atomic.Uint64, 1<<hintBits)
 }
 
-// idHint is the slot of one _id.
+// idHint is the place of one _id: either of two neighbouring slots.
 type idHint struct {
-	slot *atomic.Uint64
-	tag  uint64
+	slots []atomic.Uint64
+	tag   uint64
 }
 
-// of finds the slot of a key of a table's _id index.
+// of finds the place of a key of a table's _id index.
 func (h *idHints) of(t storage.TableID, key []byte) idHint {
 	const spread = 0x9e3779b97f4a7c15
 	hash := maphash.Bytes(h.seed, key) ^ uint64(t)*spread
-	return idHint{&h.slots[hash%(1<<hintBits)], hash >> hintRecordBits << hintRecordBits}
+	at := hash % (1 << hintBits) &^ 1
+	return idHint{h.slots[at : at+2], hash >> hintRecordBits << hintRecordBits}
 }
 
 // record is the record to try, 0 for none.
 func (h idHint) record() storage.RecordID {
-	v := h.slot.Load()
-	if v&^maxHintRecord != h.tag {
-		return 0
+	for i := range h.slots {
+		if v := h.slots[i].Load(); v&^maxHintRecord == h.tag && v != 0 {
+			return storage.RecordID(v & maxHintRecord)
+		}
 	}
-	return storage.RecordID(v & maxHintRecord)
+	return 0
 }
 
+// remember notes the record, in the place of an older note if there is no room.
 func (h idHint) remember(id storage.RecordID) {
-	if id <= maxHintRecord {
-		h.slot.Store(h.tag | uint64(id))
+	if id > maxHintRecord {
+		return
 	}
+	victim := &h.slots[h.tag>>hintRecordBits&1]
+	for i := range h.slots {
+		switch v := h.slots[i].Load(); {
+		case v&^maxHintRecord == h.tag:
+			h.slots[i].Store(h.tag | uint64(id))
+			return
+		case v == 0:
+			victim = &h.slots[i]
+		}
+	}
+	victim.Store(h.tag | uint64(id))
 }
 
 // suggest is remember for a record that nobody has asked for yet: it does not take
 // the place of another one.
 func (h idHint) suggest(id storage.RecordID) {
-	if id <= maxHintRecord {
-		h.slot.CompareAndSwap(0, h.tag|uint64(id))
+	if id > maxHintRecord {
+		return
+	}
+	if !h.slots[0].CompareAndSwap(0, h.tag|uint64(id)) {
+		h.slots[1].CompareAndSwap(0, h.tag|uint64(id))
 	}
 }
 

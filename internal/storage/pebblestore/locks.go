@@ -44,7 +44,7 @@ type lockShard struct {
 	next    int
 	peak    int // the largest len(entries) since the map was made
 	waiting []*lockWaiter
-	_       [24]byte
+	cache   recordCache
 }
 
 type retiredLock struct {
@@ -58,10 +58,12 @@ type lockWaiter struct {
 	wake chan struct{} // capacity 1
 }
 
-func newLockTable(oldest *atomic.Uint64) *lockTable {
+// newLockTable makes a lock table whose record cache takes at most cacheBytes.
+func newLockTable(oldest *atomic.Uint64, cacheBytes int64) *lockTable {
 	lt := &lockTable{seed: maphash.MakeSeed(), oldest: oldest}
 	for i := range lt.shards {
 		lt.shards[i].entries = make(map[uint64]lockEntry)
+		lt.shards[i].cache.limit = int(cacheBytes / lockShards)
 	}
 	return lt
 }
@@ -102,6 +104,9 @@ func (sh *lockShard) claim(hash, owner, seen, oldest uint64) claimResult {
 	}
 	e.owner = owner
 	sh.entries[hash] = e
+	if s := sh.cache.find(hash); s != nil {
+		s.owner = owner
+	}
 	sh.peak = max(sh.peak, len(sh.entries))
 	return claimNew
 }
@@ -164,7 +169,13 @@ func (lt *lockTable) release(hash, pos uint64) {
 	sh := lt.shard(hash)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	oldest := lt.oldest.Load()
+	sh.release(hash, pos, lt.oldest.Load())
+}
+
+func (sh *lockShard) release(hash, pos, oldest uint64) {
+	if s := sh.cache.find(hash); s != nil {
+		sh.cache.clear(s)
+	}
 	e := sh.entries[hash]
 	e.owner = 0
 	e.last = max(e.last, pos)

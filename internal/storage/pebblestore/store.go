@@ -67,7 +67,7 @@ func Open(config Config) (*Store, error) {
 	s := &Store{config: config.withDefaults()}
 	s.log = s.config.Logger
 	s.txns.prev, s.txns.next = &s.txns, &s.txns
-	s.locks = newLockTable(&s.views.oldest)
+	s.locks = newLockTable(&s.views.oldest, s.config.CacheBytes/cachedShare)
 	s.overlays.New = func() any { return newWriteSet() }
 	s.space = spaceGuard{fs: s.config.FS, dir: s.config.Dir, min: s.config.MinFreeBytes}
 	s.nosync = lateSync{store: s, interval: s.config.JournalInterval}

@@ -181,6 +181,13 @@ func (tx *txn) exists(key []byte, h uint64) error {
 	if tx.lastGet == h && tx.w.lookup(key) < 0 {
 		return nil
 	}
+	if tx.w.lookup(key) < 0 {
+		if v := tx.s.locks.cached(h, key, tx.id, 0); v != nil {
+			tx.held = v
+			copy(tx.heldKey[:], key)
+			return nil
+		}
+	}
 	v, closer, err := tx.readClaimed(key)
 	if closer != nil {
 		tx.held = tx.pin(v, closer)
@@ -408,7 +415,11 @@ func (tx *txn) endWrites(pos uint64) {
 		r.users.Add(-1)
 	}
 	for _, h := range w.claims {
-		tx.s.locks.release(h, pos)
+		if key, value := w.written(tx.s.locks, h, pos); key != nil {
+			tx.s.locks.releaseWritten(h, pos, key, value)
+		} else {
+			tx.s.locks.release(h, pos)
+		}
 	}
 	if tx.iters > 0 {
 		return // an iterator still reads it: leave it to the collector
@@ -422,6 +433,28 @@ func (tx *txn) endWrites(pos uint64) {
 	w.claims = w.claims[:0]
 	w.reset()
 	tx.s.overlays.Put(w)
+}
+
+// maxCachedWrites is the number of keys of a transaction whose records go into
+// the record cache when it commits: those of point writes, not of bulk loads.
+const maxCachedWrites = 8
+
+// written returns the record and its value under a claimed hash, if the commit at
+// pos has set it.
+func (w *writeSet) written(lt *lockTable, hash, pos uint64) (key, value []byte) {
+	if pos == 0 || len(w.nodes) > 1+maxCachedWrites {
+		return nil, nil
+	}
+	for n := 1; n < len(w.nodes); n++ {
+		key := w.keyOf(int32(n))
+		if len(key) != recordKeyLen || key[0] != prefixTable || lt.hash(key) != hash {
+			continue
+		}
+		if op := w.lookup(key); op >= 0 && w.ops[op].kind == opSet {
+			return key, w.valueOf(op)
+		}
+	}
+	return nil, nil
 }
 
 // link and unlink keep the ring of transactions that hold a view, for Close.

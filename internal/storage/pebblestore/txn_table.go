@@ -2,6 +2,7 @@ package pebblestore
 
 import (
 	"context"
+	"io"
 
 	"github.com/archelon-db/archelon/internal/storage"
 )
@@ -27,16 +28,44 @@ func (tx *txn) Get(ctx context.Context, t storage.TableID, id storage.RecordID) 
 		tx.track(tx.lastGet)
 		return v, nil
 	}
-	v, closer, err := tx.read(key)
+	h, v, err := tx.readCached(t, key)
 	if err != nil {
-		tx.nreads = untracked
 		return nil, err
 	}
-	if closer != nil && !tx.opts.ReadOnly {
+	var closer io.Closer
+	if v == nil {
+		if v, closer, err = tx.read(key); err != nil {
+			tx.nreads = untracked
+			return nil, err
+		}
+		if closer == nil {
+			return v, nil // its own write
+		}
+		if h != 0 {
+			tx.s.locks.keep(h, key, v, tx.view.pos)
+		}
+	}
+	if !tx.opts.ReadOnly {
 		tx.lastGet = tx.s.locks.hash(key)
 		tx.track(tx.lastGet)
 	}
 	return tx.pin(v, closer), nil
+}
+
+// readCached returns a record from the record cache, nil if it is not there. The
+// hash is 0 if the record must not be put there, either.
+func (tx *txn) readCached(t storage.TableID, key []byte) (hash uint64, v []byte, err error) {
+	if tx.w != nil && tx.w.lookup(key) >= 0 {
+		return 0, nil, nil
+	}
+	if r := tx.s.ranges.get(prefixTable, uint32(t)); r == nil || r.dropped.Load() != 0 {
+		return 0, nil, nil
+	}
+	if err := tx.takeView(); err != nil {
+		return 0, nil, err
+	}
+	hash = tx.s.locks.hash(key)
+	return hash, tx.s.locks.cached(hash, key, tx.id, tx.view.pos), nil
 }
 
 // Insert appends a record.
