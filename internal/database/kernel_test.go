@@ -180,7 +180,7 @@ func TestHotDocument(t *testing.T) {
 
 // awkward are values that indexes have to tell apart or keep together.
 var awkward = []string{
-	`null`, `1`, `2`, `{"$numberLong": "2"}`, `2.5`, `{"$numberDouble": "NaN"}`, `"a"`, `"ab"`, `"b"`, `[]`, `[1]`, `[1, 2]`,
+	`null`, `1`, `2`, `{"$numberLong": "2"}`, `2.5`, `{"$numberDouble": "NaN"}`, `"a"`, `"ab"`, `"b"`, `"A"`, `"AB"`, `["B", "a"]`, `[]`, `[1]`, `[1, 2]`,
 	`[[1]]`, `[null]`, `{}`, `{"b": 1}`, `{"b": [1, 2]}`, `[{"b": 1}, {"b": 2}]`, `[{"b": [1, 3]}, 2]`, `true`, `{"$minKey": 1}`,
 	`{"$maxKey": 1}`, `{"$date": "2020-01-01T00:00:00Z"}`, `{"$numberDecimal": "2"}`, `{"c": 1}`, `-1`,
 }
@@ -272,6 +272,7 @@ func TestIndexesChangeNoResult(t *testing.T) {
 				addIndex(t, d, `{"f": 1, "g": -1, "_id": 1}`, `{}`)
 				addIndex(t, d, `{"g": 1}`, `{"sparse": true}`)
 				addIndex(t, d, `{"f.b": 1, "a": 1}`, `{}`)
+				addIndex(t, d, `{"a": -1}`, `{"collation": {"locale": "en", "strength": 2}}`)
 			}
 		}
 		compareIndexes(t, d, r, fmt.Sprintf("seed %d round %d", seed, round))
@@ -283,8 +284,18 @@ func compareIndexes(t *testing.T, d *DB, r *rand.Rand, label string) {
 	for range 60 {
 		filter := randomFilter(r)
 		sort := []string{`{}`, `{"a": 1, "_id": 1}`, `{"d": -1, "_id": 1}`, `{"g": 1, "_id": -1}`}[r.IntN(4)]
-		want := find(t, d, &FindQuery{Filter: doc(t, filter), Sort: doc(t, sort), Hint: &plan.Hint{Natural: 1}})
+		// Half the queries fold case, so that an index in another order must not
+		// serve their strings.
+		var order *collation.Spec
+		if r.IntN(2) == 0 {
+			var err error
+			if order, err = collation.Parse(doc(t, `{"locale": "en", "strength": 2}`)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want := find(t, d, &FindQuery{Filter: doc(t, filter), Sort: doc(t, sort), Collation: order, Hint: &plan.Hint{Natural: 1}})
 		check := func(how string, q *FindQuery) {
+			q.Collation = order
 			got := find(t, d, q)
 			w := slices.Clone(want)
 			if sort == `{}` {
@@ -294,7 +305,7 @@ func compareIndexes(t *testing.T, d *DB, r *rand.Rand, label string) {
 			if !slices.Equal(got, w) {
 				t.Fatalf("%s: filter %s sort %s %s:\n got %v\nwant %v", label, filter, sort, how, got, w)
 			}
-			n, err := d.Count(t.Context(), d.NewOp(t.Context()), ns, &FindQuery{Filter: q.Filter, Hint: q.Hint})
+			n, err := d.Count(t.Context(), d.NewOp(t.Context()), ns, &FindQuery{Filter: q.Filter, Hint: q.Hint, Collation: order})
 			if err != nil || int(n) != len(want) {
 				t.Fatalf("%s: filter %s %s: count %d, want %d (%v)", label, filter, how, n, len(want), err)
 			}
