@@ -313,7 +313,7 @@ func collectionKey(db, name string) []byte {
 	return append(append(append([]byte("C"), db...), 0), name...)
 }
 
-// DocValue is a document of an options field, or nil.
+// docOf is a document or array of the stored options, or nil.
 func docOf(v bsonval.Value) bsonval.Doc {
 	if v.Type() == bsonval.TypeDocument || v.Type() == bsonval.TypeArray {
 		return v.Doc()

@@ -171,6 +171,7 @@ func TestIndexSpecs(t *testing.T) {
 		{`{key: {c: 1}, name: "x", sparse: true, partialFilterExpression: {c: 1}}`, mongoerr.CannotCreateIndex},
 		{`{key: {c: 1}, name: "x", partialFilterExpression: {c: {$ne: 1}}}`, mongoerr.CannotCreateIndex},
 		{`{key: {c: 1}, name: "x", partialFilterExpression: {$expr: true}}`, mongoerr.QueryFeatureNotAllowed},
+		{`{key: {c: 1}, name: "x", bucketSize: 1}`, mongoerr.NotImplemented},
 		{`{key: {c: 1}, name: "x", partialFilterExpression: {$or: [{c: {$gt: 1}}, {d: {$exists: true}}]}}`, 0},
 		{`{key: {t: 1}, name: "t", expireAfterSeconds: -1}`, mongoerr.CannotCreateIndex},
 		{`{key: {t: 1, u: 1}, name: "t", expireAfterSeconds: 1}`, mongoerr.CannotCreateIndex},

@@ -47,7 +47,7 @@ var indexOptions = map[string]indexOption{
 	"partialFilterExpression": checkDocOption, "storageEngine": checkDocOption, "weights": checkWeights,
 	"wildcardProjection": checkDocOption, "default_language": checkStringOption, "language_override": checkStringOption,
 	"textIndexVersion": checkNumberOption, "2dsphereIndexVersion": checkNumberOption, "bits": checkNumberOption,
-	"min": checkNumberOption, "max": checkNumberOption, "bucketSize": checkNumberOption,
+	"min": checkNumberOption, "max": checkNumberOption, "bucketSize": refuseBucketSize,
 	"finestIndexedLevel": checkNumberOption, "coarsestIndexedLevel": checkNumberOption, "columnstoreProjection": checkDocOption,
 	"originalSpec": checkDocOption,
 }
@@ -175,6 +175,14 @@ func checkNumberOption(_ *indexSpec, name string, v bsonval.Value) error {
 		return wrongIndexOption(name, v, "a number")
 	}
 	return nil
+}
+
+// refuseBucketSize refuses the option of geoHaystack indexes, which MongoDB 5.0 removed: it would have no effect.
+func refuseBucketSize(_ *indexSpec, name string, v bsonval.Value) error {
+	if !v.IsNumber() {
+		return wrongIndexOption(name, v, "a number")
+	}
+	return mongoerr.New(mongoerr.NotImplemented, "the index option '%s' is not implemented: there are no geoHaystack indexes", name)
 }
 
 func checkDocOption(_ *indexSpec, name string, v bsonval.Value) error {
