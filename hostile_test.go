@@ -104,6 +104,9 @@ func hostileCommands() []hostile {
 			[]int32{timedOut, 51156}, soon},
 		{"backtracking regex in an expression", `{"aggregate": "c", "pipeline": [{"$match": {"$expr": {"$regexMatch":
 			{"input": "$s", "regex": "^(?=(a+)+$)(a+)+\\1$"}}}}], "cursor": {}, "maxTimeMS": 300}`, []int32{timedOut, 51156}, soon},
+		{"slow regex", `{"find": "c", "filter": {"t": {"$regex": "^(a|aa|aaa)*\\1b"}}, "maxTimeMS": 300}`, []int32{timedOut}, 1200 * time.Millisecond},
+		{"slow regex in an expression", `{"aggregate": "c", "pipeline": [{"$project": {"x": {"$regexFind":
+			{"input": "$t", "regex": "^(a|aa|aaa)*\\1b"}}}}], "cursor": {}, "maxTimeMS": 300}`, []int32{timedOut}, 1200 * time.Millisecond},
 		{"huge $range", `{"aggregate": 1, "pipeline": [{"$documents": [{}]}, {"$project": {"x": {"$range": [0, 2000000000]}}}],
 			"cursor": {}, "maxTimeMS": 3000}`, []int32{memoryLimit, tooLarge, timedOut}, soon},
 		{"range of ranges", `{"aggregate": 1, "pipeline": [{"$documents": [{}]}, {"$project": {"x": {"$sum": {"$map": {"input":
@@ -127,7 +130,28 @@ func hostileCommands() []hostile {
 			"maxTimeMS": 3000}`, []int32{scriptError, timedOut}, 2 * soon},
 		{"string bomb in $where", `{"find": "c", "filter": {"$where": "var s = 'x'; while (true) { s += s; }"}, "maxTimeMS": 3000}`,
 			[]int32{scriptError, timedOut}, 2 * soon},
+		where("array bomb", "var a = [1]; for (;;) a.push(a.concat(a));"),
+		where("huge array", "return new Array(1e9).fill(0).length"),
+		where("repeated string", "return 'x'.repeat(Math.pow(2, 28)) + 'y'.repeat(Math.pow(2, 30))"),
+		where("nested JSON", "var a = []; for (var i = 0; i < 3e6; i++) a = [a]; return JSON.stringify(a)"),
+		where("backtracking regex", "return /^(?=(a+)+$)(a+)+\\\\1$/.test(this.s)"),
+		where("endless array-like", "return Array.prototype.indexOf.call({length: Math.pow(2, 53)}, 1)"),
+		where("endless proxy", "return [].indexOf.call(new Proxy([], {get: (t, k) => k == 'length' ? 1e15 : 1}), 2)"),
+		where("getter", "var o = {get a() { for (;;); }}; return o.a"),
+		where("constructed function", "return (function() {}).constructor('var s = 1; for (;;) s += s + String(s)')()"),
+		where("eval", "return eval('var s = 1; for (;;) s += s + String(s)')"),
+		where("generator", "function* g() { for (;;) yield {} } return Array.from(g())"),
+		where("conversion", "var s = 'x', o = {[Symbol.toPrimitive]() { return s }}; for (;;) s = o + o"),
+		where("unending catch", "for (;;) { try { var s = 'x'; for (;;) s += s; } catch (e) { } finally { continue } }"),
+		where("integer bomb", "var n = 3n; for (;;) n *= n"),
+		where("deep source", strings.Repeat("(", 1<<20)),
 	}
+}
+
+// where is a script that runs for a second at most.
+func where(name, script string) hostile {
+	return hostile{name + " in $where", `{"find": "c", "filter": {"$where": "` + script + `"}, "maxTimeMS": 1000}`,
+		[]int32{scriptError, timedOut}, 4 * time.Second}
 }
 
 // TestHostileCommands runs expressions, patterns and scripts that would take
@@ -148,7 +172,7 @@ func TestHostileCommands(t *testing.T) {
 		many = append(many, i)
 	}
 	_, err = client.Database("d").Collection("c").InsertOne(t.Context(), bson.D{
-		{Key: "s", Value: strings.Repeat("a", 5000) + "!"}, {Key: "big", Value: strings.Repeat("x", 1<<20)},
+		{Key: "s", Value: strings.Repeat("a", 5000) + "!"}, {Key: "t", Value: strings.Repeat("a", 100) + "!b"}, {Key: "big", Value: strings.Repeat("x", 1<<20)},
 		{Key: "many", Value: many}, {Key: "many2", Value: many},
 	})
 	if err != nil {

@@ -1,6 +1,7 @@
 package expr
 
 import (
+	"context"
 	"strings"
 	"unicode/utf8"
 
@@ -137,19 +138,27 @@ func compileRegex(name string, pattern, options bsonval.Value) (*regex.Regex, er
 	return re, err
 }
 
-func regexMatch(_ *Context, re *regex.Regex, s bsonval.Value) (bsonval.Value, error) {
+// context is that of the command, or nil.
+func (c *Context) context() context.Context {
+	if c.Env == nil {
+		return nil
+	}
+	return c.Env.Ctx
+}
+
+func regexMatch(c *Context, re *regex.Regex, s bsonval.Value) (bsonval.Value, error) {
 	if re == nil || s.IsNullish() {
 		return bsonval.False, nil
 	}
-	ok, err := re.Match(s.Bytes())
+	ok, err := re.Match(c.context(), s.Bytes())
 	return bsonval.Bool(ok), err
 }
 
-func regexFind(_ *Context, re *regex.Regex, s bsonval.Value) (bsonval.Value, error) {
+func regexFind(c *Context, re *regex.Regex, s bsonval.Value) (bsonval.Value, error) {
 	if re == nil || s.IsNullish() {
 		return bsonval.Null, nil
 	}
-	loc, err := re.Find(s.Bytes(), 0)
+	loc, err := re.Find(c.context(), s.Bytes(), 0)
 	if err != nil || loc == nil {
 		return bsonval.Null, err
 	}
@@ -164,7 +173,7 @@ func regexFindAll(c *Context, re *regex.Regex, s bsonval.Value) (bsonval.Value, 
 		return bsonval.Array(b.Build()), nil
 	}
 	at, index := 0, 0 // a byte offset and the number of code points before it
-	err := re.Each(s.Bytes(), func(loc []int) error {
+	err := re.Each(c.context(), s.Bytes(), func(loc []int) error {
 		if loc[0] >= at {
 			index += utf8.RuneCount(s.Bytes()[at:loc[0]])
 		} else {

@@ -75,6 +75,13 @@ func (w *world) regexp(pattern, options string, v bsonval.Value) goja.Value {
 	}); ex != nil || err != nil {
 		return w.box(v.Clone())
 	}
+	if w.documentRegex != nil {
+		w.must(r.SetPrototype(w.documentRegex))
+		if w.regexParts == nil {
+			w.regexParts = map[*goja.Object][2]string{}
+		}
+		w.regexParts[r] = [2]string{pattern, flags}
+	}
 	return r
 }
 
@@ -191,7 +198,7 @@ func (w *world) arrayToBSON(o *goja.Object, depth int) (bsonval.Value, error) {
 	b := bsonval.NewArrayBuilder()
 	n := o.Get("length").ToInteger()
 	for i := range n {
-		v, err := w.toBSON(o.Get(strconv.FormatInt(i, 10)), bsonval.Missing, depth+1)
+		v, err := w.toBSON(o.Get(intKey(i)), bsonval.Missing, depth+1)
 		if err != nil {
 			return v, err
 		}
@@ -201,6 +208,8 @@ func (w *world) arrayToBSON(o *goja.Object, depth int) (bsonval.Value, error) {
 	}
 	return bsonval.Array(b.Build()), nil
 }
+
+func intKey(i int64) string { return strconv.FormatInt(i, 10) }
 
 func containsNUL(s string) bool {
 	for i := range len(s) {

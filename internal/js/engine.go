@@ -1,7 +1,9 @@
 package js
 
 import (
+	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/archelon-db/archelon/internal/mongoerr"
@@ -16,10 +18,9 @@ type Limits struct {
 	// internalQueryJavaScriptFnTimeoutMillis.
 	Time time.Duration
 
-	// Heap is by how many bytes the process's heap may grow during a call; 0
-	// means 256 MiB. That is less than MongoDB's jsHeapLimitMB (1100): here the
-	// heap is that of everybody, and one string operation may double what has been
-	// measured before it can be stopped.
+	// Heap is by how many bytes the heap may grow during a call; 0 means 256 MiB,
+	// less than MongoDB's jsHeapLimitMB (1100). For plain functions that is the
+	// heap of everybody.
 	Heap uint64
 
 	// Depth is how many calls may be under way inside each other; 0 means 10000.
@@ -34,81 +35,90 @@ const (
 	// maxPrograms bounds the cache; beyond, it is emptied. A program is as large
 	// as a few times its source.
 	maxPrograms = 1000
-
-	// maxSource bounds what is cached, in bytes.
-	maxSource = 64 << 10
 )
 
-// Engine caches compiled programs. It may be used by several goroutines.
+// Engine caches compiled functions and keeps the worker processes. It may be
+// used by several goroutines.
 type Engine struct {
-	limits Limits
+	limits   Limits
+	pool     pool
+	plain    sync.Pool // of *machine: plain worlds
+	sessions atomic.Uint64
 
-	mu       sync.Mutex
-	programs map[string]*goja.Program // by source; guarded by mu
+	mu        sync.Mutex
+	functions map[string]*function // by source; guarded by mu
 }
 
 // New makes an engine.
 func New(limits Limits) *Engine {
-	if limits.Time == 0 {
-		limits.Time = defaultTime
+	e := &Engine{limits: limits.withDefaults(), functions: map[string]*function{}}
+	e.pool.idle = make(chan *worker, idleWorkers)
+	e.pool.places = make(chan struct{}, maxWorkers)
+	return e
+}
+
+func (l Limits) withDefaults() Limits {
+	if l.Time == 0 {
+		l.Time = defaultTime
 	}
-	if limits.Heap == 0 {
-		limits.Heap = defaultHeap
+	if l.Heap == 0 {
+		l.Heap = defaultHeap
 	}
-	if limits.Depth == 0 {
-		limits.Depth = defaultDepth
+	if l.Depth == 0 {
+		l.Depth = defaultDepth
 	}
-	return &Engine{limits: limits, programs: map[string]*goja.Program{}}
+	return l
 }
 
 // NewSession makes the JavaScript world of one command. It costs nothing until
 // the first call.
-func (e *Engine) NewSession() *Session { return &Session{engine: e} }
+func (e *Engine) NewSession() *Session { return &Session{engine: e, id: e.sessions.Add(1)} }
 
-// program compiles a function's source, or takes it from the cache.
-func (e *Engine) program(source string) (*goja.Program, error) {
-	e.mu.Lock()
-	p := e.programs[source]
-	e.mu.Unlock()
-	if p != nil {
-		return p, nil
+// function is what is known of a function's source.
+type function struct {
+	// plain is the program whose value is the function, if it is a plain one; nil
+	// otherwise.
+	plain *goja.Program
+	free  map[string]bool // natives that a plain function calls
+	this  bool            // a plain function reads this
+}
+
+// function reads a function's source, or takes it from the cache.
+func (e *Engine) function(source string) (*function, error) {
+	if len(source) > maxPlainSource {
+		return &function{}, nil
 	}
-	p, err := compile(source)
-	if err != nil || len(source) > maxSource {
-		return p, err
+	e.mu.Lock()
+	f := e.functions[source]
+	e.mu.Unlock()
+	if f != nil {
+		return f, nil
+	}
+	tree, err := parse(source)
+	if err != nil {
+		return nil, err
+	}
+	f = &function{}
+	if ok, a := analyse(tree); ok {
+		// What strict mode refuses is not plain.
+		if p, err := goja.CompileAST(tree, true); err == nil {
+			f = &function{plain: p, free: a.free, this: a.this}
+		}
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if len(e.programs) >= maxPrograms {
-		clear(e.programs)
+	if len(e.functions) >= maxPrograms {
+		clear(e.functions)
 	}
-	e.programs[source] = p
-	return p, nil
+	e.functions[strings.Clone(source)] = f
+	return f, nil
 }
 
-// Compile checks a function's source.
-func (e *Engine) Compile(source string) error {
-	_, err := e.program(source)
-	return err
-}
-
-// compile makes a program whose value is the function. Like MongoDB, it takes a
-// function expression, an expression to be returned, or a function's body.
+// compile makes a program whose value is the function.
 func compile(source string) (*goja.Program, error) {
-	text := "(" + source + "\n)"
-	tree, err := parse(text)
-	switch {
-	case err != nil:
-		text = "(function(){" + source + "\n})"
-		var bodyErr error
-		if tree, bodyErr = parse(text); bodyErr != nil {
-			return nil, failure(err.Error())
-		}
-	case !isFunction(tree):
-		text = "(function(){return (" + source + "\n)})"
-		if tree, err = parse(text); err != nil {
-			return nil, failure(err.Error())
-		}
+	tree, err := parse(source)
+	if err != nil {
+		return nil, err
 	}
 	p, err := goja.CompileAST(tree, false)
 	if err != nil {
@@ -117,7 +127,25 @@ func compile(source string) (*goja.Program, error) {
 	return p, nil
 }
 
-func parse(text string) (*ast.Program, error) {
+// parse reads a function. Like MongoDB, it takes a function expression, an
+// expression to be returned, or a function's body.
+func parse(source string) (*ast.Program, error) {
+	tree, err := parseText("(" + source + "\n)")
+	switch {
+	case err != nil:
+		var bodyErr error
+		if tree, bodyErr = parseText("(function(){" + source + "\n})"); bodyErr != nil {
+			return nil, failure(err.Error())
+		}
+	case !isFunction(tree):
+		if tree, err = parseText("(function(){return (" + source + "\n)})"); err != nil {
+			return nil, failure(err.Error())
+		}
+	}
+	return tree, nil
+}
+
+func parseText(text string) (*ast.Program, error) {
 	return goja.Parse("", text, parser.WithDisableSourceMaps)
 }
 

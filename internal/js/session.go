@@ -3,31 +3,23 @@ package js
 import (
 	"context"
 	"errors"
-	"runtime/metrics"
+	"runtime"
 	"sync"
-	"time"
 
 	"github.com/archelon-db/archelon/internal/bsonval"
-	"github.com/archelon-db/archelon/internal/mongoerr"
 	"github.com/dop251/goja"
 )
-
-// watchInterval is how often a running call is measured.
-const watchInterval = 10 * time.Millisecond
 
 // Session is the JavaScript world of one command. Calls exclude each other.
 type Session struct {
 	engine *Engine
+	id     uint64 // tells it from all others of the engine
 
-	mu        sync.Mutex // held during a call
-	world     *world     // nil before the first call; guarded by mu
-	functions map[string]goja.Callable
-	natives   map[string]Native
-	globals   bsonval.Doc
+	mu      sync.Mutex // held during a call
+	lease   *lease     // of a worker, for all others; nil before the first
+	natives map[string]Native
+	globals bsonval.Doc
 }
-
-// Native is a Go function that JavaScript may call.
-type Native func(args []bsonval.Value) (bsonval.Value, error)
 
 // Define gives the session's JavaScript a global function (emit of mapReduce).
 // It must be called before the first call.
@@ -60,170 +52,62 @@ func (s *Session) Call(ctx context.Context, source string, this bsonval.Value, a
 	if err := ctx.Err(); err != nil {
 		return bsonval.Missing, err
 	}
-	if s.world == nil {
-		if err := s.begin(); err != nil {
-			return bsonval.Missing, s.failed(ctx, err)
-		}
-	}
-	stop := s.watch(ctx)
-	v, err := s.call(source, this, args)
-	stop()
-	s.world.vm.ClearInterrupt()
-	s.world.originals = nil
-	if err != nil {
-		return bsonval.Missing, s.failed(ctx, err)
-	}
-	return v, nil
-}
-
-// begin makes the world with the session's own globals.
-func (s *Session) begin() error {
-	w := newWorld(s.engine.limits.Depth)
-	for name, f := range s.natives {
-		w.define(name, f)
-	}
-	// Conversions may throw JavaScript exceptions.
-	ex := w.vm.Try(func() {
-		it := s.globals.Iter()
-		for it.Next() {
-			w.must(w.vm.Set(string(it.Key()), w.toJS(it.Value())))
-		}
-	})
-	if ex != nil {
-		return ex
-	}
-	s.world, s.functions = w, map[string]goja.Callable{}
-	return nil
-}
-
-func (s *Session) call(source string, this bsonval.Value, args []bsonval.Value) (bsonval.Value, error) {
-	f, err := s.function(source)
+	f, err := s.engine.function(source)
 	if err != nil {
 		return bsonval.Missing, err
 	}
-	w := s.world
-	var self goja.Value = goja.Undefined()
-	values := make([]goja.Value, len(args))
-	var result bsonval.Value
-	// Conversions may run JavaScript (getters), so they are guarded, too.
-	ex := w.vm.Try(func() {
-		if !this.IsMissing() {
-			self = w.toJS(this)
-		}
-		for i, a := range args {
-			values[i] = w.toJS(a)
-		}
-		var v goja.Value
-		if v, err = f(self, values...); err != nil {
-			return
-		}
-		result, err = w.result(v)
-	})
-	if ex != nil {
-		err = ex
+	if !s.suits(f, this) {
+		return s.remote(ctx, source, this, args)
 	}
-	return result, err
+	v, err := s.here(ctx, f.plain, this, args)
+	var deep *goja.StackOverflowError
+	switch {
+	case err == nil:
+		return v, nil
+	case len(f.free) == 0 && errors.As(err, &deep):
+		return s.remote(ctx, source, this, args) // a worker goes deeper
+	}
+	return bsonval.Missing, failed(ctx, err)
 }
 
-func (s *Session) function(source string) (goja.Callable, error) {
-	if f := s.functions[source]; f != nil {
-		return f, nil
-	}
-	p, err := s.engine.program(source)
-	if err != nil {
-		return nil, err
-	}
-	v, err := s.world.vm.RunProgram(p)
-	if err != nil {
-		return nil, err
-	}
-	f, ok := goja.AssertFunction(v)
+// here makes a call in this process, in whatever plain world is free: they keep
+// nothing between calls but the functions themselves, which a session does not
+// share.
+func (s *Session) here(ctx context.Context, p *goja.Program, this bsonval.Value, args []bsonval.Value) (bsonval.Value, error) {
+	m, ok := s.engine.plain.Get().(*machine)
 	if !ok {
-		return nil, failure("not a function")
+		m = newMachine(s.engine.limits, true)
 	}
-	s.functions[string(append([]byte(nil), source...))] = f
-	return f, nil
-}
-
-var (
-	errTooLong = errors.New("JavaScript function ran too long")
-	errTooBig  = errors.New("JavaScript function used too much memory")
-)
-
-// watch interrupts the call when a limit is reached; the function returned ends
-// that, and no interruption comes after it has returned.
-func (s *Session) watch(ctx context.Context) (stop func()) {
-	vm, limits, start := s.world.vm, s.engine.limits, time.Now()
-	var mu sync.Mutex
-	done := false
-	var heap uint64 // at the first measurement, a moment after the start
-	var timer *time.Timer
-	measure := func() {
-		mu.Lock()
-		defer mu.Unlock()
-		if done {
-			return
-		}
-		now := heapBytes()
-		if heap == 0 {
-			heap = now
-		}
-		switch {
-		case ctx.Err() != nil:
-			vm.Interrupt(ctx.Err())
-		case time.Since(start) > limits.Time:
-			vm.Interrupt(errTooLong)
-		case now > heap && now-heap > limits.Heap:
-			vm.Interrupt(errTooBig)
-		default:
-			timer.Reset(min(watchInterval, limits.Time))
-		}
-	}
-	mu.Lock()
-	timer = time.AfterFunc(min(watchInterval, limits.Time), measure)
-	mu.Unlock()
-	return func() {
-		mu.Lock()
-		done = true
-		mu.Unlock()
-		timer.Stop()
-	}
-}
-
-func heapBytes() uint64 {
-	sample := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}}
-	metrics.Read(sample)
-	return sample[0].Value.Uint64()
-}
-
-// failed turns what goja reports into the error a client sees.
-func (s *Session) failed(ctx context.Context, err error) error {
-	var interrupted *goja.InterruptedError
-	if errors.As(err, &interrupted) {
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		return mongoerr.New(mongoerr.JSInterpreterFailure, "%v", interrupted.Value())
-	}
+	m.adopt(s.id, s.natives)
+	v, err := m.run(ctx, p, this, args)
 	var thrown *goja.Exception
-	if errors.As(err, &thrown) {
-		if e := mongoerr.As(thrown.Unwrap()); e != nil {
-			return e
-		}
-		return failure(exceptionText(thrown))
+	if err == nil || errors.As(err, &thrown) {
+		s.engine.plain.Put(m)
 	}
-	if e := mongoerr.As(err); e != nil {
-		return e
-	}
-	return failure(err.Error())
+	return v, err
 }
 
-// exceptionText is "TypeError: x is not a function", without the stack.
-func exceptionText(e *goja.Exception) (text string) {
-	defer func() {
-		if recover() != nil { // a toString of its own that throws
-			text = "uncaught exception"
+// suits says whether a call can be made in this process.
+func (s *Session) suits(f *function, this bsonval.Value) bool {
+	if f.plain == nil || f.this && this.IsMissing() {
+		return false
+	}
+	for name := range f.free {
+		if s.natives[name] == nil {
+			return false
 		}
-	}()
-	return e.Value().String()
+	}
+	return true
+}
+
+// remote makes a call in a worker process, which the session then keeps until
+// its context ends.
+func (s *Session) remote(ctx context.Context, source string, this bsonval.Value, args []bsonval.Value) (bsonval.Value, error) {
+	if s.lease == nil {
+		s.lease = &lease{pool: &s.engine.pool, limits: s.engine.limits}
+		runtime.AddCleanup(s, (*lease).end, s.lease)
+	}
+	return s.lease.call(ctx, &request{
+		source: source, this: this, args: args, natives: s.natives, globals: s.globals,
+	})
 }

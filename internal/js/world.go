@@ -6,8 +6,10 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/hex"
+	"reflect"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/archelon-db/archelon/internal/bsonval"
@@ -20,35 +22,35 @@ type world struct {
 	hidden *goja.Symbol // property of boxed BSON values
 	protos map[bsonval.Type]*goja.Object
 
+	natives map[string]Native // by global name
+
 	// originals are the documents that objects of the call under way were made
 	// of.
 	originals map[*goja.Object]bsonval.Doc
+
+	// Of plain worlds: the prototype of regular expressions that come from
+	// documents, with the pattern and flags of each.
+	documentRegex *goja.Object
+	regexParts    map[*goja.Object][2]string
+
+	// ending is why the call under way is to end; nil while it may go on.
+	ending atomic.Pointer[error]
 }
 
 // boxed is a BSON value behind a JavaScript object.
 type boxed struct{ v bsonval.Value }
 
-// maxText bounds the strings that one native operation may make.
-const maxText = 64 << 20
-
 func newWorld(depth int) *world {
 	w := &world{vm: goja.New(), hidden: goja.NewSymbol("bson"), protos: map[bsonval.Type]*goja.Object{}}
 	w.vm.SetMaxCallStackSize(depth)
-	for _, name := range []string{
-		"ArrayBuffer", "SharedArrayBuffer", "DataView", "Uint8Array", "Uint8ClampedArray", "Int8Array", "Uint16Array",
-		"Int16Array", "Uint32Array", "Int32Array", "Float32Array", "Float64Array", "BigInt64Array", "BigUint64Array",
-	} {
-		w.must(w.vm.GlobalObject().Delete(name))
-	}
-	w.boundStrings()
 	w.constructors()
 	w.functions()
 	w.arrays()
 	return w
 }
 
-// define makes a native function global.
-func (w *world) define(name string, f Native) {
+// define makes a global function of one of the natives.
+func (w *world) define(name string) {
 	w.global(name, func(c goja.FunctionCall) goja.Value {
 		args := make([]bsonval.Value, len(c.Arguments))
 		for i, a := range c.Arguments {
@@ -56,7 +58,7 @@ func (w *world) define(name string, f Native) {
 			w.must(err)
 			args[i] = v
 		}
-		v, err := f(args)
+		v, err := w.natives[name](args)
 		w.must(err)
 		return w.toJS(v)
 	})
@@ -65,29 +67,6 @@ func (w *world) define(name string, f Native) {
 // global sets a global that loops over the global object do not see.
 func (w *world) global(name string, f any) {
 	w.must(w.vm.GlobalObject().DefineDataProperty(name, w.vm.ToValue(f), goja.FLAG_TRUE, goja.FLAG_TRUE, goja.FLAG_FALSE))
-}
-
-// boundStrings replaces the methods that make as long a string as they are told.
-func (w *world) boundStrings() {
-	proto := w.vm.Get("String").ToObject(w.vm).Get("prototype").ToObject(w.vm)
-	for _, name := range []string{"repeat", "padStart", "padEnd"} {
-		native, _ := goja.AssertFunction(proto.Get(name))
-		bounded := func(c goja.FunctionCall) goja.Value {
-			n := c.Argument(0).ToFloat()
-			if name == "repeat" {
-				n *= float64(len(c.This.String()))
-			}
-			if n > maxText {
-				panic(w.vm.NewTypeError("the string would be too long"))
-			}
-			v, err := native(c.This, c.Arguments...)
-			if err != nil {
-				panic(err)
-			}
-			return v
-		}
-		w.must(proto.DefineDataProperty(name, w.vm.ToValue(bounded), goja.FLAG_TRUE, goja.FLAG_TRUE, goja.FLAG_FALSE))
-	}
 }
 
 // box makes an object of a BSON value that JavaScript has no type for.
@@ -121,8 +100,8 @@ var constructors = []constructor{
 		if len(args) == 0 {
 			return bsonval.Int64(0)
 		}
-		if s, ok := args[0].Export().(string); ok {
-			n, err := strconv.ParseInt(s, 10, 64)
+		if s, ok := args[0].(goja.String); ok {
+			n, err := strconv.ParseInt(s.String(), 10, 64)
 			w.check(err == nil, "NumberLong: not an integer of 64 bits")
 			return bsonval.Int64(n)
 		}
@@ -275,14 +254,11 @@ func (w *world) functions() {
 		return w.vm.ToValue(hex.EncodeToString(sum[:]))
 	})
 	w.global("isNumber", func(c goja.FunctionCall) goja.Value {
-		switch c.Argument(0).Export().(type) {
-		case int64, float64:
-			return w.vm.ToValue(true)
-		}
-		return w.vm.ToValue(false)
+		v := c.Argument(0)
+		return w.vm.ToValue(v.ExportType() != nil && (v.ExportType().Kind() == reflect.Int64 || v.ExportType().Kind() == reflect.Float64))
 	})
 	w.global("isString", func(c goja.FunctionCall) goja.Value {
-		_, ok := c.Argument(0).Export().(string)
+		_, ok := c.Argument(0).(goja.String)
 		return w.vm.ToValue(ok)
 	})
 	w.global("isObject", func(c goja.FunctionCall) goja.Value {

@@ -116,7 +116,7 @@ func (n *Regex) match(s *state, d bsonval.Doc) bool { return n.any(s, d, eachEle
 func (n *Regex) matchValue(s *state, v bsonval.Value) bool {
 	switch v.Type() {
 	case bsonval.TypeString, bsonval.TypeSymbol:
-		ok, err := n.Regexp.Match(v.Bytes())
+		ok, err := n.Regexp.Match(s.context(), v.Bytes())
 		if err != nil {
 			s.err = err
 		}

@@ -1,6 +1,7 @@
 package match
 
 import (
+	"context"
 	"sync"
 
 	"github.com/archelon-db/archelon/internal/bsonval"
@@ -158,6 +159,14 @@ type state struct {
 	err    error
 	record bool // note the index of the array element that matched
 	index  int
+}
+
+// context is that of the command, or nil.
+func (s *state) context() context.Context {
+	if s.c == nil || s.c.Env == nil {
+		return nil
+	}
+	return s.c.Env.Ctx
 }
 
 // found notes an array index; outer arrays call it after inner ones.

@@ -2,6 +2,8 @@ package regex
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"regexp"
 	"strings"
 	"sync"
@@ -161,13 +163,14 @@ func (r *Regex) NumGroups() int { return r.groups }
 // MatchBytes says whether the pattern matches anywhere in b. A match that
 // exceeds the engine's limits counts as none; Match tells them apart.
 func (r *Regex) MatchBytes(b []byte) bool {
-	ok, err := r.Match(b)
+	ok, err := r.Match(context.Background(), b)
 	return ok && err == nil
 }
 
 // Match says whether the pattern matches anywhere in b. The error is a
-// *mongoerr.Error if the match needed too much time or memory.
-func (r *Regex) Match(b []byte) (bool, error) {
+// *mongoerr.Error if the match needed too much time or memory, or the context's
+// if that has a deadline, which came first. The context may be nil.
+func (r *Regex) Match(ctx context.Context, b []byte) (bool, error) {
 	switch r.short {
 	case contains:
 		return bytes.Contains(b, r.literal), nil
@@ -185,9 +188,9 @@ func (r *Regex) Match(b []byte) (bool, error) {
 	if err != nil {
 		return false, r.failed(err)
 	}
-	ok, err := slow.MatchString(view(b))
+	ok, err := until(ctx, slow).MatchString(view(b))
 	if err != nil {
-		return false, r.failed(err)
+		return false, r.ended(ctx, err)
 	}
 	return ok, nil
 }
@@ -195,7 +198,7 @@ func (r *Regex) Match(b []byte) (bool, error) {
 // Find returns the first match at or after byte start of s: pairs of byte
 // offsets, of the match and then of each group, -1 for groups that took no
 // part. It is nil if there is no match.
-func (r *Regex) Find(s []byte, start int) ([]int, error) {
+func (r *Regex) Find(ctx context.Context, s []byte, start int) ([]int, error) {
 	if start > len(s) {
 		return nil, nil
 	}
@@ -215,17 +218,17 @@ func (r *Regex) Find(s []byte, start int) ([]int, error) {
 		}
 		return loc, nil
 	}
-	return r.findSlow(s, start)
+	return r.findSlow(ctx, s, start)
 }
 
-func (r *Regex) findSlow(s []byte, start int) ([]int, error) {
+func (r *Regex) findSlow(ctx context.Context, s []byte, start int) ([]int, error) {
 	slow, err := r.slow()
 	if err != nil {
 		return nil, r.failed(err)
 	}
-	m, err := slow.FindStringMatchStartingAt(view(s), start)
+	m, err := until(ctx, slow).FindStringMatchStartingAt(view(s), start)
 	if err != nil {
-		return nil, r.failed(err)
+		return nil, r.ended(ctx, err)
 	}
 	if m == nil {
 		return nil, nil
@@ -251,9 +254,9 @@ func (r *Regex) findSlow(s []byte, start int) ([]int, error) {
 }
 
 // FindAll returns all matches, as Each counts them.
-func (r *Regex) FindAll(s []byte) ([][]int, error) {
+func (r *Regex) FindAll(ctx context.Context, s []byte) ([][]int, error) {
 	var all [][]int
-	err := r.Each(s, func(loc []int) error {
+	err := r.Each(ctx, s, func(loc []int) error {
 		all = append(all, loc)
 		return nil
 	})
@@ -263,9 +266,9 @@ func (r *Regex) FindAll(s []byte) ([][]int, error) {
 // Each calls f for each match as $regexFindAll counts them, until it fails: the
 // next search begins where the last match ended, one character on if it was empty,
 // and none begins at the end of a subject that is not empty.
-func (r *Regex) Each(s []byte, f func(loc []int) error) error {
+func (r *Regex) Each(ctx context.Context, s []byte, f func(loc []int) error) error {
 	for start := 0; ; {
-		loc, err := r.Find(s, start)
+		loc, err := r.Find(ctx, s, start)
 		if err != nil || loc == nil {
 			return err
 		}
@@ -283,9 +286,55 @@ func (r *Regex) Each(s []byte, f func(loc []int) error) error {
 	}
 }
 
+// until is the backtracking engine, with less time if the context has less left.
+func until(ctx context.Context, re *regexp2.Regexp) *regexp2.Regexp {
+	left, ok := timeLeft(ctx)
+	if !ok || left >= re.MatchTimeout {
+		return re
+	}
+	// A copy shares the program and the pool of machines.
+	limited := *re
+	limited.MatchTimeout = max(left, time.Millisecond)
+	return &limited
+}
+
+func timeLeft(ctx context.Context) (left time.Duration, ok bool) {
+	if ctx == nil {
+		return 0, false
+	}
+	deadline, ok := ctx.Deadline()
+	return time.Until(deadline), ok
+}
+
+// earlyTimeout is by how much the engine's clock, which is coarse, may be ahead.
+const earlyTimeout = 200 * time.Millisecond
+
+// ended is the error of a match that did not end by itself.
+func (r *Regex) ended(ctx context.Context, err error) error {
+	left, ok := timeLeft(ctx)
+	switch {
+	case !ok || errors.Is(err, regexp2.ErrBacktrackingStackLimit):
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case left < earlyTimeout:
+		return context.DeadlineExceeded
+	}
+	return r.failed(err)
+}
+
+// PCRE2's result codes.
+const (
+	resultMatchLimit = -47
+	resultHeapLimit  = -63
+)
+
 func (r *Regex) failed(err error) error {
+	result := resultMatchLimit
+	if errors.Is(err, regexp2.ErrBacktrackingStackLimit) {
+		result = resultHeapLimit
+	}
 	return mongoerr.New(codeMatchFailed,
-		"Error occurred while executing the regular expression. Result code: %s", err.Error())
+		"Error occurred while executing the regular expression. Result code: %d", result)
 }
 
 func endsInNewline(b []byte) bool { return len(b) > 0 && b[len(b)-1] == '\n' }

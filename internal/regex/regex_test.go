@@ -1,11 +1,14 @@
 package regex
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/archelon-db/archelon/internal/mongoerr"
 )
@@ -128,7 +131,7 @@ func TestMatch(t *testing.T) {
 		}
 		r := mustCompile(t, c.pattern, c.options)
 		for i, s := range append(append([]string{}, c.yes...), c.no...) {
-			got, err := r.Match([]byte(s))
+			got, err := r.Match(t.Context(), []byte(s))
 			if err != nil {
 				t.Errorf("%q %q: %v", c.pattern, s, err)
 			}
@@ -226,7 +229,7 @@ func TestFind(t *testing.T) {
 		{"x", "aaa", 3, "[]"},
 	} {
 		r := mustCompile(t, c.pattern, "")
-		got, err := r.Find([]byte(c.subject), c.start)
+		got, err := r.Find(t.Context(), []byte(c.subject), c.start)
 		if err != nil || fmt.Sprint(got) != c.want {
 			t.Errorf("%q in %q from %d: %v %v, want %s", c.pattern, c.subject, c.start, got, err, c.want)
 		}
@@ -247,7 +250,7 @@ func TestFindAll(t *testing.T) {
 		{"abc", "", "[]"},
 		{"(cat)|(dog)", "cat dog", "[[0 3 0 3 -1 -1] [4 7 -1 -1 4 7]]"},
 	} {
-		got, err := mustCompile(t, c.pattern, "").FindAll([]byte(c.subject))
+		got, err := mustCompile(t, c.pattern, "").FindAll(t.Context(), []byte(c.subject))
 		if err != nil || fmt.Sprint(got) != c.want {
 			t.Errorf("%q in %q: %v %v, want %s", c.pattern, c.subject, got, err, c.want)
 		}
@@ -290,11 +293,36 @@ func TestLiteralPrefix(t *testing.T) {
 func TestHostilePatternFails(t *testing.T) {
 	r := mustCompile(t, `^(a|aa|aaa)*\1b`, "")
 	subject := []byte(strings.Repeat("a", 100) + "!b")
-	if _, err := r.Match(subject); !mongoerr.Is(err, 51156) {
+	if _, err := r.Match(t.Context(), subject); !mongoerr.Is(err, 51156) {
 		t.Errorf("want a match limit, got %v", err)
 	}
 	if r.MatchBytes(subject) {
 		t.Error("matches")
+	}
+}
+
+// TestDeadline ends a match at the deadline of its context, before its own limit.
+func TestDeadline(t *testing.T) {
+	r := mustCompile(t, `^(a|aa|aaa)*\1b`, "")
+	subject := []byte(strings.Repeat("a", 100) + "!b")
+	for name, match := range map[string]func(context.Context) error{
+		"Match": func(ctx context.Context) error { _, err := r.Match(ctx, subject); return err },
+		"Find":  func(ctx context.Context) error { _, err := r.Find(ctx, subject, 0); return err },
+		"Each":  func(ctx context.Context) error { return r.Each(ctx, subject, func([]int) error { return nil }) },
+	} {
+		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+		began := time.Now()
+		err := match(ctx)
+		cancel()
+		if !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if took := time.Since(began); took > time.Second {
+			t.Errorf("%s took %v", name, took)
+		}
+	}
+	if ok, err := r.Match(nil, []byte("aab")); !ok || err != nil { //nolint:staticcheck // a nil context is allowed
+		t.Errorf("without a context: %v, %v", ok, err)
 	}
 }
 
@@ -317,14 +345,14 @@ func TestEnginesAgree(t *testing.T) {
 		}
 		theirs, theirErr := regexp.Compile(pattern)
 		for _, s := range subjects {
-			got, err := r.Find([]byte(s), 0)
+			got, err := r.Find(t.Context(), []byte(s), 0)
 			if err != nil {
 				t.Fatalf("%q on %q: %v", pattern, s, err)
 			}
 			if ok := r.MatchBytes([]byte(s)); ok != (got != nil) {
 				t.Fatalf("%q on %q: match %v, found %v", pattern, s, ok, got)
 			}
-			slow, err := r.findSlow([]byte(s), 0)
+			slow, err := r.findSlow(t.Context(), []byte(s), 0)
 			if err != nil || fmt.Sprint(slow) != fmt.Sprint(got) {
 				t.Fatalf("%q on %q: %v, backtracking %v (%v) (seed %d)", pattern, s, got, slow, err, seed)
 			}
@@ -363,11 +391,11 @@ func FuzzCompile(f *testing.F) {
 			return
 		}
 		prefix, _ := r.LiteralPrefix()
-		ok, err := r.Match(subject)
+		ok, err := r.Match(t.Context(), subject)
 		if err == nil && ok && !strings.HasPrefix(string(subject), prefix) {
 			t.Fatalf("%q matches %q without prefix %q", pattern, subject, prefix)
 		}
-		if loc, findErr := r.Find(subject, 0); err == nil && findErr == nil && ok != (loc != nil) {
+		if loc, findErr := r.Find(t.Context(), subject, 0); err == nil && findErr == nil && ok != (loc != nil) {
 			t.Fatalf("%q on %q: match %v, found %v", pattern, subject, ok, loc)
 		}
 	})
