@@ -16,7 +16,6 @@ import (
 	"github.com/archelon-db/archelon/internal/database"
 	"github.com/archelon-db/archelon/internal/js"
 	"github.com/archelon-db/archelon/internal/session"
-	"github.com/archelon-db/archelon/internal/storage/pebblestore"
 	"github.com/archelon-db/archelon/server"
 )
 
@@ -47,14 +46,13 @@ func Open(cfg Config) (*DB, error) {
 	started := time.Now()
 	logs := command.NewLogBuffer(cfg.Logger.Handler())
 	log := slog.New(logs)
-	engine, err := pebblestore.Open(pebblestore.Config{
-		Dir: cfg.Data, Memory: cfg.Storage == StorageMemory, CacheBytes: cfg.CacheBytes, Logger: log,
-		JournalInterval: cfg.JournalInterval,
-	})
+	engine, err := cfg.openEngine(log)
 	if err != nil {
 		return nil, err
 	}
-	kernel, err := database.Open(context.Background(), database.Config{Engine: engine, Logger: log, JS: js.New(js.Limits{})})
+	kernel, err := database.Open(context.Background(), database.Config{
+		Engine: engine, Logger: log, JS: js.New(js.Limits{}), Oplog: cfg.oplog(),
+	})
 	if err != nil {
 		return nil, errors.Join(err, engine.Close())
 	}
@@ -65,7 +63,7 @@ func Open(cfg Config) (*DB, error) {
 		return nil, errors.Join(err, kernel.Close())
 	}
 	logs.Started()
-	log.Info("opened", "storage", cfg.Storage, "data", db.dataDir(), "took_ms", time.Since(started).Milliseconds())
+	log.Info("opened", "storage", cfg.engineName(), "data", db.dataDir(), "took_ms", time.Since(started).Milliseconds())
 	return db, nil
 }
 
@@ -115,7 +113,7 @@ func (db *DB) listen(logs *command.LogBuffer) error {
 }
 
 func (db *DB) dataDir() string {
-	if db.cfg.Storage == StorageMemory {
+	if db.cfg.Storage != StoragePebble {
 		return ""
 	}
 	return db.cfg.Data

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/archelon-db/archelon/internal/bsonval"
+	"github.com/archelon-db/archelon/internal/database"
+	"github.com/archelon-db/archelon/internal/storage/pebblestore"
 	"github.com/archelon-db/archelon/server"
 )
 
@@ -39,7 +41,10 @@ type Config struct {
 	// ./archelon-data. Not used with StorageMemory.
 	Data string
 
-	// Storage is the engine: StoragePebble (the default) or StorageMemory.
+	// Storage is the engine: StoragePebble (the default), StorageMemory, or the
+	// address of a PostgreSQL database, postgres://user@host/database, which may
+	// have the parameters schema (where the data is; "archelon") and
+	// pool_max_conns (connections; 40).
 	Storage string
 
 	// Standalone presents the server as a stand-alone one. The default is a
@@ -65,6 +70,14 @@ type Config struct {
 	// acknowledges at once and syncs at most this much later: a crash may lose
 	// the last writes.
 	JournalInterval time.Duration
+
+	// OplogSizeMB is how large the log of changes of a replica set may become, for a
+	// store that has none yet; 0 means 5 % of the free disk space, at least 256 MB
+	// and at most 2 GB, and 64 MB in memory. The oldest entries go first.
+	OplogSizeMB int
+
+	// OplogMinRetention is how long entries are kept even if the log becomes larger.
+	OplogMinRetention time.Duration
 
 	// MaxConnections bounds the open connections; 0 means 10,000.
 	MaxConnections int
@@ -120,8 +133,11 @@ func (c *Config) ensureDefaults() {
 // validate reports everything that is wrong with c.
 func (c *Config) validate() error {
 	var errs []error
-	if c.Storage != StoragePebble && c.Storage != StorageMemory {
-		errs = append(errs, fmt.Errorf("storage %q is not known: use %q or %q", c.Storage, StoragePebble, StorageMemory))
+	if c.Storage != StoragePebble && c.Storage != StorageMemory && !c.isPostgres() {
+		errs = append(errs, fmt.Errorf("storage %q is not known: use %q, %q or postgres://…", c.Storage, StoragePebble, StorageMemory))
+	}
+	if c.isPostgres() && c.JournalInterval != 0 {
+		errs = append(errs, errors.New("a journal interval has no meaning with PostgreSQL: set synchronous_commit in its address or configuration"))
 	}
 	if c.Advertise != "" {
 		if _, _, err := net.SplitHostPort(c.Advertise); err != nil {
@@ -131,13 +147,38 @@ func (c *Config) validate() error {
 			errs = append(errs, errors.New("advertise has no meaning for a stand-alone server: leave one of the two out"))
 		}
 	}
+	if c.Standalone && (c.OplogSizeMB != 0 || c.OplogMinRetention != 0) {
+		errs = append(errs, errors.New("a stand-alone server has no oplog: leave out its size and retention"))
+	}
 	if (c.TLS.CertFile == "") != (c.TLS.KeyFile == "") {
 		errs = append(errs, errors.New("TLS needs both a certificate and a key"))
 	}
-	if c.CacheBytes < 0 || c.JournalInterval < 0 || c.MaxConnections < 0 || c.IdleTimeout < 0 || c.ShutdownGrace < 0 {
+	if c.OplogSizeMB < 0 || c.OplogMinRetention < 0 || c.CacheBytes < 0 || c.JournalInterval < 0 || c.MaxConnections < 0 || c.IdleTimeout < 0 || c.ShutdownGrace < 0 {
 		errs = append(errs, errors.New("sizes and times must not be negative"))
 	}
 	return errors.Join(errs...)
+}
+
+// oplog is the configuration of the log of changes; nil for a stand-alone server.
+func (c *Config) oplog() *database.OplogConfig {
+	if c.Standalone {
+		return nil
+	}
+	o := &database.OplogConfig{SizeBytes: int64(c.OplogSizeMB) << 20, MinRetention: c.OplogMinRetention}
+	switch {
+	case o.SizeBytes != 0:
+	case c.Storage == StorageMemory:
+		o.SizeBytes = 64 << 20
+	case c.isPostgres():
+		o.SizeBytes = 1 << 30
+	default:
+		free, err := pebblestore.FreeBytes(c.Data)
+		if err != nil {
+			free = 0 // the least size will do
+		}
+		o.SizeBytes = min(max(free/20, 256<<20), 2<<30)
+	}
+	return o
 }
 
 // options are the settings as getCmdLineOpts shows them, by MongoDB's names.
@@ -161,10 +202,14 @@ func (c *Config) options() bsonval.Doc {
 	}
 	b.End()
 	if !c.Standalone {
-		b.StartDoc("replication").Str("replSet", c.SetName).End()
+		b.StartDoc("replication").Str("replSet", c.SetName)
+		if c.OplogSizeMB != 0 {
+			b.Int32("oplogSizeMB", int32(c.OplogSizeMB))
+		}
+		b.End()
 	}
-	b.StartDoc("storage").Str("engine", c.Storage)
-	if c.Storage != StorageMemory {
+	b.StartDoc("storage").Str("engine", c.engineName())
+	if c.Storage == StoragePebble {
 		b.Str("dbPath", c.Data)
 	}
 	return b.End().Build()

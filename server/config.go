@@ -59,6 +59,10 @@ type Config struct {
 	// DefaultShutdownGrace.
 	ShutdownGrace time.Duration
 
+	// LegacyCommands lets any command come in an OP_QUERY on `$cmd`, as servers before MongoDB 5.1 did. Otherwise that is
+	// for handshakes only, as in MongoDB 8.
+	LegacyCommands bool
+
 	// UnixSocketMode is the permission of Unix sockets. 0 means 0700: the user of the server alone.
 	UnixSocketMode os.FileMode
 }

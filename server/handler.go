@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 
 	"github.com/archelon-db/archelon/internal/bsonval"
 	"github.com/archelon-db/archelon/internal/mongoerr"
@@ -38,6 +39,9 @@ type HandlerFunc func(ctx context.Context, req *Request, reply *Reply) error
 func (f HandlerFunc) Handle(ctx context.Context, req *Request, reply *Reply) error {
 	return f(ctx, req, reply)
 }
+
+// ErrHangUp is returned by a handler that wants the connection closed without an answer to the request.
+var ErrHangUp = errors.New("connection closed instead of an answer")
 
 // Middleware wraps a handler. What it does before calling the inner handler sees the request, what it does after sees
 // the reply (Reply.Elements) or the error.

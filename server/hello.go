@@ -57,6 +57,10 @@ type HelloConfig struct {
 // Hello answers hello and its old names isMaster and ismaster, including those that wait for a change of the topology
 // (maxAwaitTimeMS) and those that are answered in a stream (exhaust).
 type Hello struct {
+	// Again, if set before serving, is called before each further answer of a stream, as if the client had sent the
+	// request again. Its error ends the stream.
+	Again func(ctx context.Context, req *Request) error
+
 	cfg HelloConfig
 	// Awaiting is the number of hellos that wait for a change of the topology right now.
 	Awaiting atomic.Int64
@@ -125,6 +129,11 @@ func (h *Hello) Handle(ctx context.Context, req *Request, reply *Reply) error {
 			return err
 		}
 		args.known = snapshot.version
+		if h.Again != nil {
+			if err := h.Again(ctx, req); err != nil {
+				return err
+			}
+		}
 	}
 }
 
@@ -137,6 +146,9 @@ func (h *Hello) wait(ctx context.Context, c *Conn, args *helloArgs) (*topologySn
 	default:
 	}
 	now := h.cfg.Topology.current.Load()
+	if now.state.Quiescing {
+		return nil, h.quiesceError()
+	}
 	if !args.await || args.known.ProcessID != now.version.ProcessID || args.known.Counter < now.version.Counter {
 		return now, nil
 	}
@@ -157,14 +169,16 @@ func (h *Hello) wait(ctx context.Context, c *Conn, args *helloArgs) (*topologySn
 	defer timer.Stop()
 	select {
 	case <-now.changed:
-		return h.cfg.Topology.current.Load(), nil
 	case <-timer.C:
-		return h.cfg.Topology.current.Load(), nil
 	case <-c.Draining():
 		return nil, h.quiesceError()
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
+	if now = h.cfg.Topology.current.Load(); now.state.Quiescing {
+		return nil, h.quiesceError()
+	}
+	return now, nil
 }
 
 func (h *Hello) quiesceError() error {

@@ -144,7 +144,7 @@ func AppendError(dst []byte, err error) []byte {
 	dst = appendDouble(dst, "ok", 0)
 	dst = bsonval.AppendElement(dst, "errmsg", bsonval.String(e.Message))
 	dst = bsonval.AppendElement(dst, "code", bsonval.Int32(int32(e.Code)))
-	dst = bsonval.AppendElement(dst, "codeName", bsonval.String(e.Code.Name()))
+	dst = bsonval.AppendElement(dst, "codeName", bsonval.String(e.CodeName()))
 	if len(e.Extra) >= 5 {
 		dst = append(dst, e.Extra[4:len(e.Extra)-1]...)
 	}

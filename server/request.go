@@ -118,7 +118,7 @@ func (r *Request) parseQuery(frame []byte) error {
 	}
 	r.DB = r.Conn.intern(db)
 	r.setCommand()
-	if !opQueryCommands[r.Command] {
+	if !opQueryCommands[r.Command] && !r.Conn.server.cfg.LegacyCommands {
 		return mongoerr.New(mongoerr.UnsupportedOpQueryCommand, "Unsupported OP_QUERY command: %s. The client driver may "+
 			"require an upgrade. For more details see https://dochub.mongodb.org/core/legacy-opcode-removal", r.Command)
 	}

@@ -124,6 +124,9 @@ func (c *Conn) run(f *frame, err error) error {
 		err = invoke(c.ctx, c.server.cfg.Handler, r, w)
 		c.watch.stop()
 	}
+	if errors.Is(err, ErrHangUp) {
+		return err
+	}
 	if err != nil {
 		c.logFailure(err)
 		w.fail(err)

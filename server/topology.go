@@ -60,6 +60,9 @@ type State struct {
 	Passive, Hidden bool
 	// Tags are the member's tags, nil if none.
 	Tags Doc
+
+	// Quiescing servers are about to shut down: hello fails with ShutdownInProgress, so that drivers turn elsewhere.
+	Quiescing bool
 }
 
 // ElectionIDForTerm is the election id of the primary of a term.

@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/archelon-db/archelon"
 	"github.com/archelon-db/archelon/internal/conformance"
+	"github.com/archelon-db/archelon/test/pgharness"
 )
 
 func main() {
@@ -20,8 +22,29 @@ func main() {
 	os.Exit(code)
 }
 
-// serve starts a server of this process on a storage engine.
+// serve starts a server of this process on a storage engine; "postgres" also starts
+// a PostgreSQL server for it.
 func serve(ctx context.Context, storage string) (addr string, stop func(), err error) {
+	if storage != "postgres" {
+		return serveOn(ctx, storage)
+	}
+	pg, err := pgharness.Start(map[string]string{"fsync": "off"})
+	if err != nil {
+		return "", nil, err
+	}
+	addr, stop, err = serveOn(ctx, pg.SocketURL())
+	if err != nil {
+		return "", nil, errors.Join(err, pg.Close())
+	}
+	return addr, func() {
+		stop()
+		if err := pg.Close(); err != nil {
+			slog.Error("stop PostgreSQL", "error", err)
+		}
+	}, nil
+}
+
+func serveOn(ctx context.Context, storage string) (addr string, stop func(), err error) {
 	dir, err := os.MkdirTemp("", "archelon-conformance-*")
 	if err != nil {
 		return "", nil, err

@@ -19,11 +19,14 @@ import (
 type serveCommand struct {
 	Listen  []string `default:"127.0.0.1:27017" env:"ARCHELON_LISTEN" placeholder:"ADDR" help:"Addresses to listen on: host:port, or the path of a Unix socket. Repeat or separate by commas."`
 	Data    string   `default:"./archelon-data" env:"ARCHELON_DATA" placeholder:"DIR" help:"Folder of the data; created if missing."`
-	Storage string   `default:"pebble" enum:"pebble,memory" env:"ARCHELON_STORAGE" help:"Where documents live: pebble (in the data folder) or memory (gone at exit)."`
+	Storage string   `default:"pebble" env:"ARCHELON_STORAGE" help:"Where documents live: pebble (in the data folder), memory (gone at exit) or postgres://user@host/database."`
 
 	Standalone bool   `env:"ARCHELON_STANDALONE" help:"Present a stand-alone server instead of a replica set of one member."`
 	SetName    string `default:"rs0" env:"ARCHELON_SET_NAME" placeholder:"NAME" help:"Name of the replica set."`
 	Advertise  string `env:"ARCHELON_ADVERTISE" placeholder:"HOST:PORT" help:"Address that clients are told to use, for servers behind NAT or in containers. Default: the one each client reached."`
+
+	OplogSizeMB            int     `name:"oplog-size-mb" env:"ARCHELON_OPLOG_SIZE_MB" placeholder:"MB" help:"How large a new log of changes (oplog) may become. Default: 5 % of the free disk, 256 MB to 2 GB; 64 in memory."`
+	OplogMinRetentionHours float64 `name:"oplog-min-retention-hours" env:"ARCHELON_OPLOG_MIN_RETENTION_HOURS" placeholder:"HOURS" help:"Keep changes in the oplog for at least so long, even if it becomes larger. Default: no such promise."`
 
 	TLSCert     string `name:"tls-cert" env:"ARCHELON_TLS_CERT" placeholder:"FILE" help:"TLS certificate chain (PEM). With a certificate, TCP clients must use TLS."`
 	TLSKey      string `name:"tls-key" env:"ARCHELON_TLS_KEY" placeholder:"FILE" help:"Key of the certificate (PEM)."`
@@ -66,13 +69,14 @@ func (s *serveCommand) Run(ctx context.Context) error {
 	}
 	db, err := archelon.Open(archelon.Config{
 		Listen: s.Listen, Data: s.Data, Storage: s.Storage, Standalone: s.Standalone, SetName: s.SetName,
-		Advertise: s.Advertise,
+		Advertise: s.Advertise, OplogSizeMB: s.OplogSizeMB,
+		OplogMinRetention: time.Duration(s.OplogMinRetentionHours * float64(time.Hour)),
 		TLS: server.TLSFiles{
 			CertFile: s.TLSCert, KeyFile: s.TLSKey, ClientCAFile: s.TLSClientCA, RequireClientCert: s.TLSClientCA != "",
 		},
 		CacheBytes: s.Cache, JournalInterval: s.JournalInterval, MaxConnections: s.MaxConnections,
 		IdleTimeout: s.IdleTimeout, ShutdownGrace: s.ShutdownGrace, Parameters: s.SetParameter,
-		Logger: log, LogLevel: level, Version: version, Args: os.Args,
+		Logger: log, LogLevel: level, Version: version, Args: withoutPasswords(os.Args),
 	})
 	if err != nil {
 		return err

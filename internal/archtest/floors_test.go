@@ -16,12 +16,15 @@ const module = "github.com/archelon-db/archelon"
 // for the edges below. Paths are relative to the module.
 var floors = map[string]int{
 	"wire": 0, "internal/bsonval": 0, "internal/keystring": 0, "internal/mongoerr": 0,
+	"internal/clock": 0,
 
-	"server": 1, "internal/geo": 1, "internal/text": 1, "internal/js": 1, "internal/collation": 1, "internal/regex": 1,
+	"server": 1, "internal/failpoint": 1, "internal/geo": 1, "internal/text": 1, "internal/js": 1, "internal/collation": 1, "internal/regex": 1,
 
 	"internal/sortkey": 2, "internal/expr": 2, "internal/accumulator": 2, "internal/match": 2,
 	"internal/projection": 2, "internal/pipeline": 2, "internal/update": 2, "internal/indexkey": 2,
 	"internal/storage": 2, "internal/storage/pebblestore": 2, "internal/storage/enginetest": 2, "internal/catalog": 2,
+	"internal/oplog": 2, "internal/changestream": 2,
+	"service": 2, "service/internal/shape": 2,
 
 	"internal/plan": 3, "internal/exec": 3,
 
@@ -37,6 +40,7 @@ var floors = map[string]int{
 // edges are the imports allowed within a floor.
 var edges = map[string][]string{
 	"internal/keystring":   {"internal/bsonval"},
+	"internal/clock":       {"internal/mongoerr"},
 	"internal/collation":   {"internal/regex"},
 	"internal/js":          {},
 	"internal/expr":        {"internal/sortkey"},
@@ -45,12 +49,15 @@ var edges = map[string][]string{
 	"internal/projection":  {"internal/expr", "internal/match"},
 	"internal/pipeline": {
 		"internal/sortkey", "internal/expr", "internal/accumulator", "internal/match", "internal/projection",
+		"internal/changestream",
 	},
 	"internal/update":              {"internal/sortkey", "internal/expr", "internal/match"},
 	"internal/storage/pebblestore": {"internal/storage"},
 	"internal/storage/enginetest":  {"internal/storage"},
 	"internal/catalog":             {"internal/storage", "internal/indexkey", "internal/match", "internal/expr"},
+	"internal/changestream":        {"internal/oplog"},
 	"internal/exec":                {"internal/plan"},
+	"service":                      {"service/internal/shape"},
 	"internal/database":            {"internal/session"},
 }
 
@@ -70,6 +77,7 @@ var rooms = map[string][]string{
 var pure = []string{
 	"internal/bsonval", "internal/keystring", "internal/sortkey", "internal/expr", "internal/accumulator",
 	"internal/match", "internal/projection", "internal/pipeline", "internal/update", "internal/indexkey", "internal/plan",
+	"internal/oplog", "internal/changestream",
 }
 
 var forbiddenInPure = []string{"os", "net", "net/http", "database/sql", "math/rand", "math/rand/v2", "log/slog"}

@@ -35,6 +35,11 @@ type Order struct {
 // Arrivals tells readers who wait at the end of a capped collection that something
 // has been committed. Waiting costs nothing but the waiter.
 type Arrivals struct {
+	// waiting says that next is not nil. It is set before a reader who waits looks
+	// for the last time and read after a writer's commit, so that one of the two
+	// notices the other.
+	waiting atomic.Bool
+
 	mu   sync.Mutex    // guards next
 	next chan struct{} // closed at the next commit; nil if nobody waits
 }
@@ -46,15 +51,20 @@ func (a *Arrivals) Next() <-chan struct{} {
 	defer a.mu.Unlock()
 	if a.next == nil {
 		a.next = make(chan struct{})
+		a.waiting.Store(true)
 	}
 	return a.next
 }
 
 // Announce wakes all who wait.
 func (a *Arrivals) Announce() {
+	if !a.waiting.Load() {
+		return
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.next != nil {
+		a.waiting.Store(false)
 		close(a.next)
 		a.next = nil
 	}

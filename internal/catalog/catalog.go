@@ -20,7 +20,9 @@ type Catalog struct {
 	current atomic.Pointer[Snapshot]
 
 	change sync.Mutex // serialises Change; guards nextID
-	nextID uint32
+	// publish is held from the commit of a change until current shows it. It comes after change.
+	publish sync.RWMutex
+	nextID  uint32
 }
 
 var nextIDKey = []byte("N")
@@ -129,6 +131,7 @@ type Change struct {
 	guards  []*Guard
 	busy    *Guard // that Hold could not get
 	undo    uint32 // nextID before
+	after   []func()
 }
 
 // errBusy says that a transaction holds a collection that a change needs.
@@ -174,17 +177,35 @@ func (c *Catalog) changeOnce(ctx context.Context, fn func(*Change) error) (busy 
 		return nil, nil
 	}
 	if c.nextID != ch.undo {
-		if err := ch.Txn.PutMeta(ctx, nextIDKey, binary.BigEndian.AppendUint64(nil, uint64(c.nextID))); err != nil {
+		if err := putNextID(ctx, ch.Txn, c.nextID); err != nil {
 			return nil, err
 		}
 	}
-	// A change that began must not be torn by a client that goes away.
-	if _, err := ch.Txn.Commit(context.WithoutCancel(ctx)); err != nil {
-		return nil, fmt.Errorf("catalog: commit: %w", err)
+	if err := ch.publish(ctx); err != nil {
+		return nil, err
 	}
-	c.current.Store(ch.snap)
+	for _, f := range ch.after {
+		f()
+	}
 	return nil, nil
 }
+
+// publish commits the change and makes it known.
+func (ch *Change) publish(ctx context.Context) error {
+	c := ch.catalog
+	c.publish.Lock()
+	defer c.publish.Unlock()
+	// A change that began must not be torn by a client that goes away.
+	if _, err := ch.Txn.Commit(context.WithoutCancel(ctx)); err != nil {
+		return fmt.Errorf("catalog: commit: %w", err)
+	}
+	c.current.Store(ch.snap)
+	return nil
+}
+
+// AfterCommit has f called when the change has been published, with the change lock
+// held.
+func (ch *Change) AfterCommit(f func()) { ch.after = append(ch.after, f) }
 
 func (ch *Change) release() {
 	ch.Txn.Rollback()
@@ -226,32 +247,45 @@ func (ch *Change) NewID() uint32 {
 // Create adds a collection or view: it makes its table and its indexes. The
 // collection's UUID, Table and Guard and its indexes' ids are filled in where they are zero.
 func (ch *Change) Create(ctx context.Context, coll *Collection) error {
+	if err := makeTable(ch.Txn, coll, ch.NewID); err != nil {
+		return err
+	}
+	return ch.Put(ctx, coll)
+}
+
+// makeTable makes room for a new collection or view and fills in what it lacks.
+func makeTable(txn storage.Txn, coll *Collection, newID func() uint32) error {
 	if coll.UUID == (UUID{}) {
 		coll.UUID = NewUUID()
 	}
-	if !coll.IsView() {
-		coll.Guard = &Guard{}
-		coll.Table = storage.TableID(ch.NewID())
-		if err := ch.Txn.CreateTable(coll.Table); err != nil {
+	if coll.IsView() {
+		return nil
+	}
+	coll.Guard = &Guard{}
+	coll.Table = storage.TableID(newID())
+	if err := txn.CreateTable(coll.Table); err != nil {
+		return err
+	}
+	for _, x := range coll.Indexes {
+		if err := allotIndex(txn, coll, x, newID()); err != nil {
 			return err
 		}
-		for _, x := range coll.Indexes {
-			if err := ch.CreateIndex(coll, x); err != nil {
-				return err
-			}
-		}
 	}
-	return ch.Put(ctx, coll)
+	return nil
+}
+
+func allotIndex(txn storage.Txn, coll *Collection, x *Index, id uint32) error {
+	x.ID = storage.IndexID(id)
+	x.multikey, x.stored = new(atomic.Uint32), new(atomic.Uint32)
+	x.Uses = new(atomic.Int64)
+	x.SinceMS = time.Now().UnixMilli()
+	return txn.CreateIndex(coll.Table, x.ID, x.Unique)
 }
 
 // CreateIndex makes room for an index of coll, giving it an id. The caller adds
 // it to a copy of the collection and calls Put.
 func (ch *Change) CreateIndex(coll *Collection, x *Index) error {
-	x.ID = storage.IndexID(ch.NewID())
-	x.multikey, x.stored = new(atomic.Uint32), new(atomic.Uint32)
-	x.Uses = new(atomic.Int64)
-	x.SinceMS = time.Now().UnixMilli()
-	return ch.Txn.CreateIndex(coll.Table, x.ID, x.Unique)
+	return allotIndex(ch.Txn, coll, x, ch.NewID())
 }
 
 // DropIndex removes an index's entries and mark.

@@ -53,6 +53,13 @@ type Collection struct {
 	// Capped bounds a capped collection; nil for others.
 	Capped *Cap
 
+	// Log says that the table is a log table: records get their ids, which are
+	// times, when they are committed, and only the oplog writes them.
+	Log bool
+
+	// Images says that documents are kept as they were before a change.
+	Images bool
+
 	// Clustered says that the natural order is that of _id.
 	Clustered bool
 
@@ -61,10 +68,12 @@ type Collection struct {
 
 	// Guard is shared by all versions of this collection.
 	Guard *Guard
+
+	ns string // "db.name"
 }
 
 // Namespace is "db.name".
-func (c *Collection) Namespace() string { return c.DB + "." + c.Name }
+func (c *Collection) Namespace() string { return c.ns }
 
 // IsView tells a view.
 func (c *Collection) IsView() bool { return c.Type == TypeView }
@@ -117,6 +126,7 @@ func (c *Collection) With(change func(*Collection)) *Collection {
 	n := *c
 	n.Indexes = append([]*Index(nil), c.Indexes...)
 	change(&n)
+	n.ns = n.DB + "." + n.Name
 	return &n
 }
 

@@ -22,10 +22,21 @@
 // everything, waits, and starts again. So a transaction may itself ask for a
 // change (it creates the collection it inserts into) without a deadlock.
 //
+// # Collections that transactions create
+//
+// A multi-document transaction creates collections inside its own storage
+// transaction ([Pending]). They are in no snapshot before it commits, which takes the
+// change lock for the time of the commit; only their ids are given out for good.
+//
 // # Capped collections
 //
 // Writers of a capped collection go one at a time ([Order], taken behind the guard),
 // and readers who wait at its end are woken by commits ([Arrivals]).
+//
+// # Logs
+//
+// A collection with [Collection.Log] is a log table: it has no indexes, and its
+// writers and readers never meet at its guard.
 //
 // # Kinds of index
 //
@@ -37,7 +48,7 @@
 //
 // # Stored form
 //
-//	"C" db 00 name  → BSON {id, uuid, type, options, indexes: [{id, spec, ready}]}
+//	"C" db 00 name  → BSON {id, uuid, type, options, log, indexes: [{id, spec, ready}]}
 //	"N"             → 8 bytes big endian: the largest table or index id given out
 //	"X" id(4, BE)   → 4 bytes big endian: which fields of the index are multikey
 //

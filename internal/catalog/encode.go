@@ -18,6 +18,9 @@ func encodeCollection(c *Collection) bsonval.Doc {
 	b := bsonval.NewBuilder()
 	b.Int64("id", int64(c.Table)).Value("uuid", c.UUID.Value()).Str("type", c.Type)
 	b.Doc("options", c.Options)
+	if c.Log {
+		b.Bool("log", true)
+	}
 	b.StartArray("indexes")
 	for _, x := range c.Indexes {
 		b.StartDoc("").Int64("id", int64(x.ID)).Doc("spec", x.Spec).Bool("ready", x.Ready).End()
@@ -36,6 +39,8 @@ func decodeCollection(key, value []byte) (*Collection, error) {
 		Table:   storage.TableID(d.Lookup("id").Int64()),
 		Type:    d.Lookup("type").Str(),
 		Options: docOf(d.Lookup("options")),
+		Log:     d.Lookup("log").Truthy(),
+		ns:      string(db) + "." + string(name),
 	}
 	copy(c.UUID[:], d.Lookup("uuid").Bytes())
 	if err := c.applyOptions(); err != nil {
@@ -60,7 +65,7 @@ func decodeCollection(key, value []byte) (*Collection, error) {
 
 // NewCollection makes a collection or view of its options, not yet created.
 func NewCollection(db, name string, options bsonval.Doc) (*Collection, error) {
-	c := &Collection{DB: db, Name: name, Type: TypeCollection, Options: options}
+	c := &Collection{DB: db, Name: name, Type: TypeCollection, Options: options, ns: db + "." + name}
 	if options.Lookup("viewOn").Type() == bsonval.TypeString {
 		c.Type = TypeView
 	}
@@ -85,6 +90,7 @@ func (c *Collection) applyOptions() error {
 	}
 	c.Collation = spec
 	c.Capped, c.Clustered = capOf(c.Options), isClustered(c.Options)
+	c.Images = docOf(c.Options.Lookup("changeStreamPreAndPostImages")).Lookup("enabled").Truthy()
 	if v := c.Options.Lookup("validator"); v.Type() == bsonval.TypeDocument && !v.Doc().IsEmpty() {
 		env := &expr.Env{}
 		if spec != nil {

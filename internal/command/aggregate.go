@@ -13,8 +13,8 @@ func aggregateCommand() *Command {
 	return &Command{
 		Name: "aggregate", Help: "Runs a pipeline of stages on the documents of a collection or of the stages' own making.",
 		First: FirstCollectionOrOne, Fields: aggregateFields, APIv1: true, SecondaryOK: true, ReadConcern: true, WriteConcern: true,
-		InTransaction: true,
-		Run:           runAggregate,
+		InTransaction: true, Snapshot: true,
+		Run: runAggregate,
 	}
 }
 
@@ -117,24 +117,62 @@ func (c *Call) aggregateQuery() (*database.AggregateQuery, error) {
 
 // checkStageReadConcern says whether a stage can run with the command's read concern.
 func (c *Call) checkStageReadConcern(stage bsonval.Doc) error {
-	name, _, _ := stage.First()
+	name, arg, _ := stage.First()
 	if err := c.checkStageInTransaction(name); err != nil {
 		return err
 	}
+	if c.txn != nil {
+		if err := c.checkInnerStages(name, arg); err != nil {
+			return err
+		}
+	}
 	switch name {
+	case "$changeStream":
+		if c.concern.level == "" || c.concern.level == "majority" {
+			return nil
+		}
+		return mongoerr.New(mongoerr.InvalidOptions, "$changeStream cannot run with a readConcern other than 'majority'. "+
+			"Current readConcern: { level: \"%s\" }", c.concern.level)
 	case "$out", "$merge":
-		if c.readLevel != "linearizable" {
+		if c.concern.level != "linearizable" {
 			return nil
 		}
 	case "$currentOp", "$listClusterCatalog", "$listLocalSessions", "$planCacheStats":
-		if c.readLevel == "" || c.readLevel == "local" {
+		if c.concern.level == "" || c.concern.level == "local" {
 			return nil
 		}
 	default:
 		return nil
 	}
 	return mongoerr.New(mongoerr.InvalidOptions, "Aggregation stage %s cannot run with a readConcern other than 'local', or in a "+
-		"multi-document transaction. Current readConcern: { level: \"%s\" }", name, c.readLevel)
+		"multi-document transaction. Current readConcern: { level: \"%s\" }", name, c.concern.level)
+}
+
+// checkInnerStages checks the stages of the pipelines inside a stage for a transaction.
+func (c *Call) checkInnerStages(name string, arg bsonval.Value) error {
+	if arg.Type() != bsonval.TypeDocument {
+		return nil
+	}
+	it := arg.Doc().Iter()
+	for it.Next() {
+		if it.Value().Type() != bsonval.TypeArray || name != "$facet" && (name != "$lookup" || it.KeyStr() != "pipeline") {
+			continue
+		}
+		stages := it.Value().Doc().Iter()
+		for stages.Next() {
+			if stages.Value().Type() != bsonval.TypeDocument {
+				continue
+			}
+			inner, innerArg, _ := stages.Value().Doc().First()
+			if err := c.checkStageInTransaction(inner); err != nil {
+				return err
+			}
+			if err := c.checkInnerStages(inner, innerArg); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // unstableStages are not in version 1 of the stable API.

@@ -189,7 +189,7 @@ func (b *bulk) run(ctx context.Context, ops []bulkOp, i int) (n int, stop bool, 
 	case o.update != nil:
 		b.c.Commands.stats.updates.Add(1)
 		if b.c.Commands.replicated {
-			b.op.Env.ClusterTime = b.c.Commands.clock.tick()
+			b.op.Env.ClusterTime = b.c.Commands.clock.Time()
 		}
 		res, retried, err := b.once.update(ctx, b.c.Database(), b.op, target.ns, i, o.update)
 		if err != nil {

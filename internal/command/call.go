@@ -43,8 +43,12 @@ type Call struct {
 	// inTransaction is set if the command is a statement of a transaction, or ends one.
 	inTransaction bool
 
-	// readLevel is the level of the read concern, "" if none was given.
-	readLevel string
+	concern readConcern
+	// snapshot is what the command reads instead of the present state; nil for none. It is released at the end of the call.
+	snapshot *database.Snapshot
+
+	// injected is what fail points have done to the call.
+	injected injection
 
 	generic generic
 	args    []argument
@@ -133,8 +137,11 @@ func (c *Call) Op(ctx context.Context) *database.Op {
 	op := c.Commands.cfg.DB.NewOp(ctx)
 	op.NoSync = c.WriteConcern.noSync()
 	op.Txn = c.txn
+	if c.txn == nil {
+		op.At = c.snapshot
+	}
 	if c.Commands.replicated {
-		op.Env.ClusterTime = c.Commands.clock.time()
+		op.Env.ClusterTime = c.Commands.clock.Time()
 	}
 	if c.Session != nil {
 		op.Owner = c.Session.Owner()

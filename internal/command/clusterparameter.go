@@ -2,6 +2,8 @@ package command
 
 import (
 	"context"
+	"math"
+	"time"
 
 	"github.com/archelon-db/archelon/internal/bsonval"
 	"github.com/archelon-db/archelon/internal/mongoerr"
@@ -11,18 +13,26 @@ import (
 func clusterParameterCommands() []*Command {
 	return []*Command{
 		{Name: "getClusterParameter", Help: "Tells cluster parameters.", AdminOnly: true, SecondaryOK: true, Run: runGetClusterParameter},
-		{Name: "setClusterParameter", Help: "Is not implemented.", First: FirstValue, FirstKind: Object, AdminOnly: true,
-			WriteConcern: true, Missing: true, Run: runSetClusterParameter},
+		{Name: "setClusterParameter", Help: "Changes a cluster parameter.", First: FirstValue, FirstKind: Object, AdminOnly: true,
+			WriteConcern: true, Run: runSetClusterParameter},
 	}
 }
 
-// clusterParameters are the parameters there are, with their values, which cannot be changed.
+// clusterParameters are the parameters there are, with their values.
 var clusterParameters = []struct {
 	name  string
-	value func(*bsonval.Builder)
+	value func(*Call, *bsonval.Builder)
 }{
-	{"changeStreamOptions", func(b *bsonval.Builder) { b.StartDoc("preAndPostImages").Str("expireAfterSeconds", "off").End() }},
-	{"defaultMaxTimeMS", func(b *bsonval.Builder) { b.Int64("readOperations", 0) }},
+	{"changeStreamOptions", func(c *Call, b *bsonval.Builder) {
+		b.StartDoc("preAndPostImages")
+		if after := c.Database().ImagesExpiry(); after > 0 {
+			b.Int64("expireAfterSeconds", int64(after/time.Second))
+		} else {
+			b.Str("expireAfterSeconds", "off")
+		}
+		b.End()
+	}},
+	{"defaultMaxTimeMS", func(_ *Call, b *bsonval.Builder) { b.Int64("readOperations", 0) }},
 }
 
 func runGetClusterParameter(_ context.Context, c *Call) error {
@@ -50,7 +60,7 @@ func runGetClusterParameter(_ context.Context, c *Call) error {
 		}
 		if wanted {
 			b.StartDoc("").Str("_id", p.name)
-			p.value(b)
+			p.value(c, b)
 			b.End()
 		}
 	}
@@ -80,8 +90,8 @@ var clusterParameterFields = map[string][]Field{
 	"changeStreamOptions":               {{Name: "preAndPostImages", Kind: Any}},
 }
 
-// runSetClusterParameter checks the arguments before it refuses.
-func runSetClusterParameter(_ context.Context, c *Call) error {
+// runSetClusterParameter sets how long pre-images are kept; it refuses the other parameters, once the arguments are right.
+func runSetClusterParameter(ctx context.Context, c *Call) error {
 	name, v, ok := c.First.Doc().First()
 	if !ok || c.First.Doc().Len() != 1 {
 		return mongoerr.New(mongoerr.InvalidOptions, "setClusterParameter only supports setting exactly one parameter")
@@ -97,8 +107,38 @@ func runSetClusterParameter(_ context.Context, c *Call) error {
 	if err := ParseFields("setClusterParameter."+name, v.Doc(), fields, vals[:]); err != nil {
 		return err
 	}
-	if name == "changeStreamOptions" && vals[0].Type() != bsonval.TypeDocument {
-		return mongoerr.New(mongoerr.BadValue, "changeStreamOptions.preAndPostImages has to be a document")
+	if name == "changeStreamOptions" {
+		after, err := imagesExpiry(vals[0])
+		if err != nil {
+			return err
+		}
+		return c.Database().SetImagesExpiry(ctx, after)
 	}
 	return mongoerr.New(mongoerr.NotImplemented, "cluster parameter '%s' cannot be set yet", name)
+}
+
+// imagesExpiry reads changeStreamOptions.preAndPostImages; 0 is "off".
+func imagesExpiry(v bsonval.Value) (time.Duration, error) {
+	if v.Type() != bsonval.TypeDocument {
+		return 0, mongoerr.New(mongoerr.BadValue, "changeStreamOptions.preAndPostImages has to be a document")
+	}
+	const name = "setClusterParameter.changeStreamOptions.preAndPostImages"
+	var vals [1]bsonval.Value
+	if err := ParseFields(name, v.Doc(), []Field{{Name: "expireAfterSeconds", Kind: Any}}, vals[:]); err != nil {
+		return 0, err
+	}
+	switch after := vals[0]; {
+	case after.IsMissing():
+		return 0, nil
+	case after.Type() == bsonval.TypeString && after.Str() == "off":
+		return 0, nil
+	case after.Type() == bsonval.TypeString:
+		return 0, mongoerr.New(mongoerr.BadValue, "Non-numeric value of 'expireAfterSeconds' should be 'off'")
+	case !after.IsNumber():
+		return 0, wrongType(name, "expireAfterSeconds", after.Type(), IntOrString)
+	case after.TruncInt64() <= 0:
+		return 0, mongoerr.New(mongoerr.BadValue, "Numeric value of 'expireAfterSeconds' should be positive")
+	default:
+		return time.Duration(min(after.TruncInt64(), math.MaxInt64/int64(time.Second))) * time.Second, nil
+	}
 }

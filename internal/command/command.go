@@ -48,6 +48,8 @@ type Command struct {
 	WriteConcern bool
 	// ReadConcern commands take any level; all others take "local" only.
 	ReadConcern bool
+	// Snapshot commands take the level "snapshot" outside transactions, too.
+	Snapshot bool
 	// Retryable commands are executed once however often they are sent with the same transaction number.
 	Retryable bool
 	// InTransaction commands can be statements of a multi-document transaction, EndsTransaction commands end one.
@@ -59,6 +61,8 @@ type Command struct {
 	NoSession bool
 	// OwnMaxTime commands give maxTimeMS a meaning of their own.
 	OwnMaxTime bool
+	// TestOnly commands exist for servers with enableTestCommands only.
+	TestOnly bool
 	// Missing commands are those that MongoDB has and Archelon does not: they answer NotImplemented.
 	Missing bool
 	// Run answers the command. Missing commands may have none.

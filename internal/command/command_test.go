@@ -283,26 +283,6 @@ func TestKillOpAndTimeLimit(t *testing.T) {
 	ctx.release()
 }
 
-func TestClusterClock(t *testing.T) {
-	now := time.Unix(1000, 0)
-	c := newClusterClock(func() time.Time { return now })
-	first := c.time()
-	if second := c.tick(); second <= first {
-		t.Errorf("%d after %d", second, first)
-	}
-	now = time.Unix(900, 0) // the wall clock goes back
-	last := c.time()
-	if next := c.tick(); next != last+1 {
-		t.Errorf("%d after %d", next, last)
-	}
-	if err := c.advance(2000 << 32); err != nil || c.time() != 2000<<32 {
-		t.Errorf("advance: %v, %d", err, c.time())
-	}
-	if err := c.advance(uint64(now.Add(2*maxClockDrift).Unix()) << 32); !mongoerr.Is(err, mongoerr.ClusterTimeFailsRateLimiter) {
-		t.Errorf("far in the future: %v", err)
-	}
-}
-
 func TestSystemCommands(t *testing.T) {
 	f := newFixture(t)
 	f.must("d", bson.D{field("insert", "c"), field("documents", bson.A{bson.D{field("_id", 1)}}), field("lsid", lsid(3))})
@@ -434,4 +414,34 @@ func FuzzCommand(f *testing.F) {
 			t.Fatalf("no ok: %s", bsonval.FormatDoc(reply))
 		}
 	})
+}
+
+// Stages that MongoDB has and this server does not are refused by name.
+func TestRefusedStages(t *testing.T) {
+	f := newFixture(t)
+	f.must("d", insertOf(docID(1)))
+	for _, c := range []struct {
+		db    string
+		coll  any
+		stage string
+		arg   any
+		code  mongoerr.Code
+	}{
+		{"d", "c", "$search", bson.D{}, 31082},
+		{"d", "c", "$vectorSearch", bson.D{}, 31082},
+		{"d", "c", "$scoreFusion", bson.D{}, 31082},
+		{"d", "c", "$score", bson.D{field("score", 1)}, mongoerr.NotImplemented},
+		{"d", "c", "$score", 1, mongoerr.FailedToParse},
+		{"admin", 1, "$shardedDataDistribution", bson.D{}, 6789101},
+		{"admin", 1, "$shardedDataDistribution", 1, 6789100},
+		{"admin", 1, "$listSampledQueries", bson.D{}, mongoerr.IllegalOperation},
+		{"d", "c", "$listSampledQueries", bson.D{}, mongoerr.InvalidNamespace},
+		{"admin", 1, "$listSampledQueries", bson.D{field("x", 1)}, 40415},
+		{"d", "c", "$noSuchStage", bson.D{}, 40324},
+	} {
+		cmd := bson.D{field("aggregate", c.coll), field("pipeline", bson.A{bson.D{field(c.stage, c.arg)}}), field("cursor", bson.D{})}
+		if got := f.code(c.db, cmd); got != c.code {
+			t.Errorf("%s %v: %d, want %d", c.stage, c.arg, got, c.code)
+		}
+	}
 }

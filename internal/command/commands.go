@@ -7,10 +7,12 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/archelon-db/archelon/internal/bsonval"
+	"github.com/archelon-db/archelon/internal/clock"
 	"github.com/archelon-db/archelon/internal/database"
 	"github.com/archelon-db/archelon/internal/mongoerr"
 	"github.com/archelon-db/archelon/internal/session"
@@ -73,13 +75,19 @@ type Commands struct {
 	host    string
 	// replicated is set if the server presents itself as a member of a replica set.
 	replicated bool
-	clock      *clusterClock
-	defaults   atomic.Pointer[rwDefaults]
-	operations operations
-	params     *parameters
-	stats      stats
-	usages     usages
-	slow       slowLog
+	// clock is the engine's: times are those of the log.
+	clock *clock.Clock
+	// catchingUp is held by whoever makes the log reach a time, while it writes.
+	catchingUp sync.Mutex
+	// testCommands is the parameter enableTestCommands.
+	testCommands bool
+	fail         failPoints
+	defaults     atomic.Pointer[rwDefaults]
+	operations   operations
+	params       *parameters
+	stats        stats
+	usages       usages
+	slow         slowLog
 }
 
 var _ server.Handler = (*Commands)(nil)
@@ -109,7 +117,7 @@ func New(cfg Config) (*Commands, error) {
 	cs := &Commands{
 		cfg: cfg, rows: rows, byName: index(rows), started: cfg.Now(), host: host,
 		replicated: cfg.Topology.State().Posture == server.ReplicaSet,
-		clock:      newClusterClock(cfg.Now),
+		clock:      cfg.DB.Engine().Clock(), fail: newFailPoints(),
 	}
 	cs.params = newParameters(cs)
 	if err := cs.loadRWDefaults(context.Background()); err != nil {
@@ -118,6 +126,7 @@ func New(cfg Config) (*Commands, error) {
 	cs.slow.set(slowOperation.Milliseconds(), 1)
 	cfg.DB.System = cs.systemStage
 	cfg.DB.LatencyStats = cs.latencyStats
+	cfg.Hello.Again = cs.failHello
 	cfg.Sessions.OnEnd = cfg.DB.KillCursorsOf
 	cfg.Sessions.OnExpire = cs.interruptExpired
 	return cs, nil
@@ -126,15 +135,18 @@ func New(cfg Config) (*Commands, error) {
 // Handle implements server.Handler.
 func (cs *Commands) Handle(ctx context.Context, req *server.Request, reply *server.Reply) error {
 	cmd := cs.byName[req.Command]
-	if cmd == nil {
+	if cmd == nil || cmd.TestOnly && !cs.testCommands {
 		cs.stats.unknown.Add(1)
-		return mongoerr.New(mongoerr.CommandNotFound, "no such command: '%s'", req.Command)
+		return cs.timed(mongoerr.New(mongoerr.CommandNotFound, "no such command: '%s'", req.Command))
 	}
 	c := newCall(cs, cmd, req, reply)
 	defer c.release()
 	start := cs.cfg.Now()
 	err := cs.run(ctx, c, start)
 	cs.finished(c, cs.cfg.Now().Sub(start), err)
+	if c.injected.hangUp {
+		return server.ErrHangUp
+	}
 	if err != nil {
 		return cs.failure(c, err)
 	}
@@ -143,7 +155,7 @@ func (cs *Commands) Handle(ctx context.Context, req *server.Request, reply *serv
 	}
 	reply.OK()
 	if cs.replicated {
-		reply.Buf = cs.clock.appendTimes(reply.Buf)
+		reply.Buf = cs.appendTimes(reply.Buf)
 	}
 	return nil
 }
@@ -179,7 +191,11 @@ func (cs *Commands) run(ctx context.Context, c *Call, start time.Time) error {
 	if c.Cmd.Run == nil {
 		return errMissingCommand(c.Cmd)
 	}
-	octx := &opContext{Context: ctx, deadline: c.deadline(start)}
+	deadline, err := c.deadline(start)
+	if err != nil {
+		return err
+	}
+	octx := &opContext{Context: ctx, deadline: deadline}
 	c.op = operation{started: start, conn: c.Req.Conn, command: c.Cmd, db: c.DB, coll: c.Coll, body: c.Req.Body,
 		lsid: c.generic.lsid.Doc(), ctx: octx}
 	if c.inTransaction {
@@ -188,8 +204,17 @@ func (cs *Commands) run(ctx context.Context, c *Call, start time.Time) error {
 	cs.operations.add(&c.op)
 	defer cs.operations.remove(&c.op)
 	defer octx.release()
-	if c.Cmd.WriteConcern && cs.replicated {
-		cs.clock.tick()
+	if cs.fail.command.On() {
+		if err := c.failBefore(octx); err != nil {
+			return err
+		}
+	}
+	if c.concern.level != "" {
+		err := c.beginRead(octx)
+		defer c.snapshot.Release()
+		if err != nil {
+			return err
+		}
 	}
 	if c.inTransaction && c.Cmd.InTransaction {
 		return c.runStatement(octx)
@@ -203,19 +228,42 @@ func (cs *Commands) failure(c *Call, err error) error {
 	if e == nil {
 		switch {
 		case errors.Is(err, context.DeadlineExceeded):
-			return errTimedOut
+			e = errTimedOut
 		case errors.Is(err, context.Canceled):
-			return errInterrupted
+			e = errInterrupted
+		default:
+			return err
 		}
-		return err
 	}
-	if c.inTransaction {
-		return c.transactionError(e)
-	}
-	if c.HasTxnNumber && retryableCodes[e.Code] {
+	switch {
+	case c.injected.relabel:
+		labelled := *e
+		labelled.Labels = c.injected.labels
+		e = &labelled
+	case c.inTransaction:
+		e = c.transactionError(e)
+	case c.HasTxnNumber && retryableCodes[e.Code]:
 		e = e.WithLabels(mongoerr.LabelRetryableWrite)
 	}
-	return e
+	if cs.replicated && stateChangeCodes[e.Code] {
+		doc, at := bsonval.BeginDoc(nil)
+		if len(e.Extra) > 5 {
+			doc = append(doc, e.Extra[4:len(e.Extra)-1]...)
+		}
+		e = e.WithExtra(bsonval.EndDoc(cs.cfg.Topology.Version().AppendElement(doc, "topologyVersion"), at))
+	}
+	if wc := &c.WriteConcern; c.Cmd.EndsTransaction && e.Code == mongoerr.NoSuchTransaction && !wc.satisfiable() {
+		e = e.WithExtra(wc.unsatisfied())
+	}
+	return cs.timed(e)
+}
+
+// stateChangeCodes are the errors of a member that is no primary any more. They come with the topology version, by which
+// drivers tell news from what they know.
+var stateChangeCodes = map[mongoerr.Code]bool{
+	mongoerr.InterruptedAtShutdown: true, mongoerr.ShutdownInProgress: true, mongoerr.NotWritablePrimary: true,
+	mongoerr.NotPrimaryNoSecondaryOk: true, mongoerr.NotPrimaryOrSecondary: true, mongoerr.PrimarySteppedDown: true,
+	mongoerr.InterruptedDueToReplStateChange: true,
 }
 
 // retryableCodes are the errors after which a client should send a retryable write again.

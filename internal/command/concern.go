@@ -2,6 +2,7 @@ package command
 
 import (
 	"math"
+	"strings"
 
 	"github.com/archelon-db/archelon/internal/bsonval"
 	"github.com/archelon-db/archelon/internal/mongoerr"
@@ -10,96 +11,10 @@ import (
 // maxReplicas is the largest number of members a write concern can ask for.
 const maxReplicas = 50
 
-var readConcernFields = []Field{
-	{Name: "level", Kind: String}, {Name: "afterClusterTime", Kind: Any}, {Name: "atClusterTime", Kind: Any},
-	{Name: "afterOpTime", Kind: Object}, {Name: "provenance", Kind: String}, {Name: "allowTransactionTableSnapshot", Kind: Bool},
-	{Name: "waitLastStableRecoveryTimestamp", Kind: Bool},
-}
-
+// provenances are where a concern can come from.
 var provenances = map[string]bool{
 	"clientSupplied": true, "implicitDefault": true, "customDefault": true, "getLastErrorDefaults": true,
 	"internalWriteDefault": true,
-}
-
-// checkReadConcern reads a read concern. One node gives every level: what it has committed no failover can undo, and a
-// read sees all writes acknowledged before it.
-func (c *Call) checkReadConcern(v bsonval.Value) error {
-	if v.Type() != bsonval.TypeDocument {
-		return wrongType(c.Cmd.Name, "readConcern", v.Type(), Object)
-	}
-	var vals [7]bsonval.Value
-	if err := ParseFields("readConcern", v.Doc(), readConcernFields, vals[:]); err != nil {
-		return err
-	}
-	level, after, at, provenance := vals[0], vals[1], vals[2], vals[4]
-	for i, t := range []bsonval.Value{after, at} {
-		if !t.IsMissing() && t.Type() != bsonval.TypeTimestamp {
-			return wrongType("readConcern", readConcernFields[i+1].Name, t.Type(), Timestamp)
-		}
-	}
-	if !provenance.IsMissing() && !provenances[provenance.Str()] {
-		return mongoerr.New(mongoerr.BadValue, "Enumeration value '%s' for field 'readConcern.provenance' is not a valid value.", provenance.Str())
-	}
-	name := "local"
-	if !level.IsMissing() {
-		name = level.Str()
-	}
-	c.readLevel = name
-	if err := c.checkReadLevel(name); err != nil {
-		return err
-	}
-	return c.checkReadTimes(name, after, at)
-}
-
-func (c *Call) checkReadLevel(name string) error {
-	if c.inTransaction {
-		return checkTransactionReadLevel(name)
-	}
-	switch name {
-	case "local":
-		return nil
-	case "available", "majority":
-	case "linearizable", "snapshot":
-		// The stages of a pipeline have their say first, see aggregateQuery.
-		if c.Cmd.ReadConcern && c.Cmd.Name != "aggregate" {
-			return c.checkReplicatedRead()
-		}
-	default:
-		return mongoerr.New(mongoerr.BadValue, "Enumeration value '%s' for field 'readConcern.level' is not a valid value.", name)
-	}
-	if !c.Cmd.ReadConcern {
-		return mongoerr.New(mongoerr.InvalidOptions, "Command %s does not support { readConcern: { level: \"%s\", provenance: "+
-			"\"clientSupplied\" } } :: caused by :: read concern not supported", c.Cmd.Name, name)
-	}
-	return nil
-}
-
-// checkReplicatedRead refuses the levels that only a replica set can give.
-func (c *Call) checkReplicatedRead() error {
-	if (c.readLevel == "linearizable" || c.readLevel == "snapshot") && !c.Commands.replicated {
-		return mongoerr.New(mongoerr.NotAReplicaSet, "node needs to be a replica set member to use read concern")
-	}
-	return nil
-}
-
-func (c *Call) checkReadTimes(level string, after, at bsonval.Value) error {
-	if !at.IsMissing() {
-		if level != "snapshot" {
-			return mongoerr.New(mongoerr.InvalidOptions, "readConcern.atClusterTime field can be set only if readConcern.level is equal to 'snapshot'")
-		}
-		return mongoerr.New(mongoerr.NotImplemented, "'readConcern.atClusterTime' is not implemented")
-	}
-	if after.IsMissing() {
-		return nil
-	}
-	if !c.Commands.replicated {
-		return mongoerr.New(mongoerr.IllegalOperation, "Cannot specify afterClusterTime or atClusterTime readConcern without replication enabled")
-	}
-	if t := uint64(after.Int64()); t > c.Commands.clock.time() {
-		return mongoerr.New(mongoerr.InvalidOptions, "readConcern afterClusterTime value must not be greater than the current clusterTime. "+
-			"Requested clusterTime: %s; current clusterTime: %s", bsonval.Format(after), bsonval.Format(bsonval.TimestampBits(c.Commands.clock.time())))
-	}
-	return nil
 }
 
 // WriteConcern is what a client asks of an acknowledgement.
@@ -109,6 +24,8 @@ type WriteConcern struct {
 	// W is the number of members, or Mode names a set of them: "majority" or another.
 	W    int
 	Mode string
+	// Tag is the first tag of a tag set, which no member has; "" for none.
+	Tag string
 	// Journaled is set if the client says whether to wait for the disk.
 	Journaled, Journal bool
 	TimeoutMS          int64
@@ -165,7 +82,10 @@ func (wc *WriteConcern) parseW(w bsonval.Value) error {
 	case bsonval.TypeString:
 		wc.W, wc.Mode = 0, w.Str()
 	case bsonval.TypeDocument:
-		return parseWTags(w.Doc())
+		wc.W = 0
+		var err error
+		wc.Tag, err = parseWTags(w.Doc())
+		return err
 	case bsonval.TypeInt32, bsonval.TypeInt64, bsonval.TypeDouble, bsonval.TypeDecimal128:
 		n := toInt64(w)
 		if n < 0 || n > maxReplicas || w.IsNaN() {
@@ -178,18 +98,19 @@ func (wc *WriteConcern) parseW(w bsonval.Value) error {
 	return nil
 }
 
-// parseWTags checks {tag: number, …}. A single node has no tags.
-func parseWTags(d bsonval.Doc) error {
+// parseWTags checks {tag: number, …} and returns the first tag.
+func parseWTags(d bsonval.Doc) (tag string, err error) {
 	if d.IsEmpty() {
-		return mongoerr.New(mongoerr.FailedToParse, "tagged write concern requires tags")
+		return "", mongoerr.New(mongoerr.FailedToParse, "tagged write concern requires tags")
 	}
 	it := d.Iter()
 	for it.Next() {
 		if !it.Value().IsNumber() {
-			return mongoerr.New(mongoerr.FailedToParse, "tags must be a single level document with only number values; found: %s", it.Value().Type())
+			return "", mongoerr.New(mongoerr.FailedToParse, "tags must be a single level document with only number values; found: %s", it.Value().Type())
 		}
 	}
-	return nil
+	tag, _, _ = d.First()
+	return strings.Clone(tag), nil
 }
 
 // checkWriteConcern reads the write concern of a command.
@@ -216,27 +137,84 @@ func (c *Call) checkWriteConcern(v bsonval.Value) error {
 
 // unacknowledged says that the client does not want to know what became of its writes.
 func (wc *WriteConcern) unacknowledged() bool {
-	return wc.Given && wc.W == 0 && wc.Mode == "" && !wc.Journal
+	return wc.Given && wc.W == 0 && wc.Mode == "" && wc.Tag == "" && !wc.Journal
 }
 
 // noSync says that the client does not want to wait for the disk.
 func (wc *WriteConcern) noSync() bool {
-	return wc.unacknowledged() || wc.Given && wc.Journaled && !wc.Journal && wc.Mode == ""
+	return wc.unacknowledged() || wc.Given && wc.Journaled && !wc.Journal && wc.Mode == "" && wc.Tag == ""
 }
 
-// appendWriteConcernError appends what a one-member replica set cannot give to a reply.
+// appendWriteConcernError appends the error of a write concern that a one-member replica set cannot give, or that of a
+// fail point, to a reply, with the label of errors after which a client should send the write again.
 func (c *Call) appendWriteConcernError() {
-	wc := &c.WriteConcern
-	if !wc.Given || wc.W <= 1 && (wc.Mode == "" || wc.Mode == "majority") {
+	if c.Commands.fail.command.On() {
+		c.failAfter()
+	}
+	injected := c.injected.writeConcernError
+	if injected == nil && c.WriteConcern.satisfiable() {
 		return
 	}
+	b, at := bsonval.BeginElement(c.Reply.Buf, bsonval.TypeDocument, "writeConcernError")
+	var code mongoerr.Code
+	if injected != nil {
+		code = mongoerr.Code(injected.Lookup("code").TruncInt64())
+		b = append(b, injected[4:len(injected)-1]...)
+	} else {
+		b, code = c.WriteConcern.appendError(b)
+	}
+	c.Reply.Buf = bsonval.EndDoc(b, at)
+	if stateChangeCodes[code] {
+		c.Reply.Buf = c.Commands.cfg.Topology.Version().AppendElement(c.Reply.Buf, "topologyVersion")
+	}
+	c.appendWriteConcernLabels(code)
+}
+
+// appendWriteConcernLabels appends the labels of a reply with a write concern error.
+func (c *Call) appendWriteConcernLabels(code mongoerr.Code) {
+	var labels []string
+	switch {
+	case c.injected.relabel:
+		labels = c.injected.labels
+	case (c.HasTxnNumber || c.inTransaction && c.Cmd.EndsTransaction) && retryableCodes[code]:
+		labels = []string{mongoerr.LabelRetryableWrite}
+	}
+	if len(labels) == 0 {
+		return
+	}
+	list := bsonval.NewArrayBuilder()
+	for _, l := range labels {
+		list.Add(bsonval.String(l))
+	}
+	c.Append("errorLabels", bsonval.Array(list.Build()))
+}
+
+// satisfiable says whether one member can give what is asked for.
+func (wc *WriteConcern) satisfiable() bool {
+	return !wc.Given || wc.W <= 1 && wc.Tag == "" && (wc.Mode == "" || wc.Mode == "majority")
+}
+
+// unsatisfied is the document with the error of a write concern that cannot be satisfied, for the reply of a command that
+// has failed.
+func (wc *WriteConcern) unsatisfied() bsonval.Doc {
+	doc, at := bsonval.BeginDoc(nil)
+	doc, inner := bsonval.BeginElement(doc, bsonval.TypeDocument, "writeConcernError")
+	doc, _ = wc.appendError(doc)
+	return bsonval.EndDoc(bsonval.EndDoc(doc, inner), at)
+}
+
+// appendError appends the inside of the error of a write concern that cannot be satisfied.
+func (wc *WriteConcern) appendError(b []byte) ([]byte, mongoerr.Code) {
 	code, text := mongoerr.UnsatisfiableWriteConcern, "Not enough data-bearing nodes"
 	w := bsonval.Int32(int32(wc.W))
-	if wc.Mode != "" {
+	switch {
+	case wc.Tag != "":
+		text = "No member of the replica set has the tag '" + wc.Tag + "' of the write concern"
+		w = bsonval.Document(bsonval.NewBuilder().Int32(wc.Tag, 1).Build())
+	case wc.Mode != "":
 		code, text = mongoerr.UnknownReplWriteConcern, "No write concern mode named '"+wc.Mode+"' found in replica set configuration"
 		w = bsonval.String(wc.Mode)
 	}
-	b, at := bsonval.BeginElement(c.Reply.Buf, bsonval.TypeDocument, "writeConcernError")
 	b = bsonval.AppendElement(b, "code", bsonval.Int32(int32(code)))
 	b = bsonval.AppendElement(b, "codeName", bsonval.String(code.Name()))
 	b = bsonval.AppendElement(b, "errmsg", bsonval.String(text))
@@ -250,6 +228,5 @@ func (c *Call) appendWriteConcernError() {
 	}
 	b = bsonval.AppendElement(b, "provenance", bsonval.String(provenance))
 	b = bsonval.EndDoc(b, inner)
-	b = bsonval.EndDoc(b, info)
-	c.Reply.Buf = bsonval.EndDoc(b, at)
+	return bsonval.EndDoc(b, info), code
 }

@@ -54,6 +54,9 @@ func (c *Call) batch(ctx context.Context, cur *database.Cursor, name, ns string,
 		return false, err
 	}
 	b = bsonval.EndDoc(b, at)
+	if t, ok := cur.SnapshotTime(); ok {
+		b = appendTimestamp(b, "atClusterTime", t)
+	}
 	id := int64(0)
 	if more && !single {
 		id = cur.Park()
@@ -85,7 +88,7 @@ func runGetMore(ctx context.Context, c *Call) error {
 		c.Reply.OK()
 		end := len(c.Reply.Buf)
 		if c.Commands.replicated {
-			c.Reply.Buf = c.Commands.clock.appendTimes(c.Reply.Buf)
+			c.Reply.Buf = c.Commands.appendTimes(c.Reply.Buf)
 		}
 		if err := c.Reply.Send(); errors.Is(err, server.ErrNoExhaust) {
 			c.Reply.Buf = c.Reply.Buf[:end] // it is the answer, and goes out as others do
@@ -105,6 +108,10 @@ func (c *Call) getMore(ctx context.Context) (open bool, err error) {
 	}
 	cur, err := c.Database().CheckOut(c.First.Int64(), c.Namespace(), owner, c.txn)
 	if err != nil {
+		return false, err
+	}
+	if err := c.failGetMore(); err != nil {
+		cur.Close()
 		return false, err
 	}
 	patience := defaultAwait

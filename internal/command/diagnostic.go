@@ -108,7 +108,7 @@ func runGetLog(_ context.Context, c *Call) error {
 func runListCommands(_ context.Context, c *Call) error {
 	b := bsonval.NewBuilder().StartDoc("commands")
 	for _, row := range c.Commands.rows {
-		if row.Missing {
+		if row.Missing || row.TestOnly && !c.Commands.testCommands {
 			continue
 		}
 		b.StartDoc(row.Name).Str("help", row.Help).Bool("requiresAuth", !row.NoAuth).

@@ -18,7 +18,7 @@ func readCommands() []*Command {
 	return []*Command{
 		{
 			Name: "find", Help: "Finds the documents of a collection or view that match a filter.", First: FirstCollectionOrUUID,
-			Fields: findFields, APIv1: true, SecondaryOK: true, ReadConcern: true, InTransaction: true, Transient: true, Run: runFind,
+			Fields: findFields, APIv1: true, SecondaryOK: true, ReadConcern: true, Snapshot: true, InTransaction: true, Transient: true, Run: runFind,
 		},
 		{
 			Name: "count", Help: "Counts the documents that match a query.", First: FirstCollectionOrUUID,
@@ -26,7 +26,7 @@ func readCommands() []*Command {
 		},
 		{
 			Name: "distinct", Help: "Lists the different values of a field among the documents that match a query.",
-			First: FirstCollectionOrUUID, Fields: distinctFields, SecondaryOK: true, ReadConcern: true, InTransaction: true, Run: runDistinct,
+			First: FirstCollectionOrUUID, Fields: distinctFields, SecondaryOK: true, ReadConcern: true, Snapshot: true, InTransaction: true, Run: runDistinct,
 		},
 		aggregateCommand(), explainCommand(),
 	}
@@ -51,7 +51,7 @@ var findFields = []Field{
 func runFind(ctx context.Context, c *Call) error {
 	c.Commands.stats.queries.Add(1)
 	size := c.Int64("batchSize", defaultBatch)
-	if size > 0 && c.txn == nil && c.isLookup() {
+	if size > 0 && c.txn == nil && c.snapshot == nil && c.isLookup() {
 		if done, err := c.lookUp(ctx); done || err != nil {
 			return err
 		}
@@ -236,6 +236,7 @@ func runDistinct(ctx context.Context, c *Call) error {
 		return err
 	}
 	c.Append("values", bsonval.Array(values))
+	c.appendSnapshotTime()
 	if coll := c.Database().Catalog().Collection(c.DB, c.Coll); coll != nil && coll.IsView() {
 		// MongoDB answers for views from within, and there the number is an int32.
 		c.Reply.AppendDoc(bsonval.NewBuilder().Int32("ok", 1).Build())

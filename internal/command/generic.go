@@ -129,21 +129,6 @@ func (c *Call) checkMaxTime(v bsonval.Value) error {
 	return nil
 }
 
-// gossip takes over the cluster time a client has seen. A standalone has no cluster time.
-func (c *Call) gossip(v bsonval.Value) error {
-	if v.Type() != bsonval.TypeDocument {
-		return mongoerr.New(mongoerr.TypeMismatch, "BSON field '$clusterTime' is the wrong type '%s', expected type 'object'", v.Type())
-	}
-	t := v.Doc().Lookup("clusterTime")
-	if t.Type() != bsonval.TypeTimestamp {
-		return mongoerr.New(mongoerr.TypeMismatch, "BSON field '$clusterTime.clusterTime' is the wrong type '%s', expected type 'timestamp'", t.Type())
-	}
-	if !c.Commands.replicated {
-		return nil
-	}
-	return c.Commands.clock.advance(uint64(t.Int64()))
-}
-
 // checkAPI checks the arguments of the stable API.
 func (c *Call) checkAPI() error {
 	g := &c.generic
@@ -293,10 +278,17 @@ func (c *Call) checkTransactionShape() error {
 	return nil
 }
 
-// deadline is when the operation has to be over, zero for never.
-func (c *Call) deadline(now time.Time) time.Time {
+// deadline is when the operation has to be over, zero for never. It fails if a fail point says that this is now.
+func (c *Call) deadline(now time.Time) (time.Time, error) {
 	if c.MaxTimeMS == 0 || c.Cmd.OwnMaxTime {
-		return time.Time{}
+		return time.Time{}, nil
 	}
-	return now.Add(time.Duration(c.MaxTimeMS) * time.Millisecond)
+	fail := &c.Commands.fail
+	if _, never := fail.neverTimeOut.Enter(nil); never {
+		return time.Time{}, nil
+	}
+	if _, always := fail.alwaysTimeOut.Enter(nil); always {
+		return time.Time{}, errTimedOut
+	}
+	return now.Add(time.Duration(c.MaxTimeMS) * time.Millisecond), nil
 }

@@ -34,7 +34,11 @@ func open(t testing.TB, dir string, posture server.Posture) *fixture {
 	}
 	log := NewLogBuffer(nil)
 	logger := slog.New(log)
-	db, err := database.Open(context.Background(), database.Config{Engine: engine, Logger: logger})
+	dc := database.Config{Engine: engine, Logger: logger}
+	if posture == server.ReplicaSet {
+		dc.Oplog = &database.OplogConfig{SizeBytes: 16 << 20}
+	}
+	db, err := database.Open(context.Background(), dc)
 	if err != nil {
 		t.Fatal(err)
 	}

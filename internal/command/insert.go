@@ -100,14 +100,15 @@ func (o *once) insert(ctx context.Context, db *database.DB, op *database.Op, ns 
 	if len(left) == 0 {
 		return nil
 	}
-	batches := insertBatches{r: o.r, op: op, last: -1, stmt: func(i int) int32 {
+	batches := insertBatches{c: o.c, r: o.r, op: op, last: -1, stmt: func(i int) int32 {
 		if index != nil {
 			i = index[i]
 		}
 		return o.ids.at(base + i)
 	}}
-	op.BeforeCommit = batches.beforeCommit
+	op.BeforeCommit, op.Retryable = batches.beforeCommit, o.retryable(batches.stmt)
 	err := insertInto(ctx, db, op, ns, left, ordered, res)
+	op.BeforeCommit, op.Retryable = nil, nil
 	if res.aborted {
 		o.r.Discard()
 	} else {
@@ -132,6 +133,7 @@ func positions(n int) []int {
 
 // insertBatches stores the outcomes of an insert that may take several transactions.
 type insertBatches struct {
+	c    *Call
 	r    *session.Retry
 	op   *database.Op
 	stmt func(i int) int32
@@ -152,6 +154,9 @@ func (b *insertBatches) beforeCommit(ctx context.Context, txn storage.Txn) error
 			continue
 		}
 		b.r.Add(b.stmt(i), nil)
+	}
+	if err := b.c.failTransactional(); err != nil {
+		return err
 	}
 	return b.r.Store(ctx, txn)
 }

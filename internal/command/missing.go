@@ -10,23 +10,22 @@ import (
 func missingCommands() []*Command {
 	rows := []*Command{
 		{Name: "logRotate", Run: missingAfter(IntOrString)},
-		{Name: "applyOps", Loose: true, Run: missingAfter(Array)},
 	}
 	for _, name := range []string{
-		"_isSelf", "appendOplogNote", "autoCompact", "autoSplitVector", "cleanupOrphaned",
-		"clusterCount", "connPoolStats", "connPoolSync", "createRole", "createSearchIndexes",
+		"_isSelf", "autoCompact", "autoSplitVector", "cleanupOrphaned",
+		"clusterCount", "connPoolStats", "coordinateCommitTransaction", "connPoolSync", "createRole", "createSearchIndexes",
 		"createUser", "dropAllRolesFromDatabase", "dropAllUsersFromDatabase", "dropRole", "dropSearchIndex", "dropUser",
 		"filemd5", "fsyncUnlock", "getAuditConfig", "getChangeStreamState", "getDatabaseVersion",
 		"getQueryableEncryptionCountInfo", "getShardMap", "getShardVersion", "grantPrivilegesToRole", "grantRolesToRole",
 		"grantRolesToUser", "invalidateUserCache", "listDatabasesForAllTenants", "listSearchIndexes", "lockInfo", "oidcListKeys",
 		"oidcRefreshKeys", "prepareTransaction", "releaseMemory", "replSetAbortPrimaryCatchUp",
 		"replSetFreeze", "replSetGetRBID", "replSetHeartbeat", "replSetMaintenance", "replSetReconfig", "replSetRequestVotes",
-		"replSetResizeOplog", "replSetStepDown", "replSetStepDownWithForce", "replSetStepUp", "replSetSyncFrom",
+		"replSetStepDown", "replSetStepDownWithForce", "replSetStepUp", "replSetSyncFrom",
 		"replSetUpdatePosition", "revokePrivilegesFromRole", "revokeRolesFromRole", "revokeRolesFromUser", "rolesInfo",
 		"rotateCertificates", "setAuditConfig", "setChangeStreamState", "setFeatureCompatibilityVersion",
 		"setIndexCommitQuorum", "setProfilingFilterGlobally", "setUserWriteBlockMode", "shardingState",
 		"splitVector", "testDeprecation", "transitionFromDedicatedConfigServer", "transitionToDedicatedConfigServer",
-		"updateRole", "updateSearchIndex", "updateUser", "voteAbortIndexBuild", "voteCommitIndexBuild", "waitForFailPoint", "whatsmysni",
+		"updateRole", "updateSearchIndex", "updateUser", "voteAbortIndexBuild", "voteCommitIndexBuild", "whatsmysni",
 	} {
 		rows = append(rows, &Command{Name: name, Loose: true})
 	}

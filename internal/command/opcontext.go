@@ -83,13 +83,17 @@ func (c *opContext) kill(e *mongoerr.Error) {
 	}
 }
 
-// release ends what waits on behalf of the context. Whoever still holds it sees it ended only by its deadline or its
-// parent's Err.
+// release ends what waits on behalf of the context, and the context for those that wait on it. Whoever else still holds it
+// sees it ended only by its deadline or its parent's Err.
 func (c *opContext) release() {
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	for _, stop := range c.stop {
 		stop()
 	}
 	c.stop = nil
+	awaited := c.done != nil
+	c.mu.Unlock()
+	if awaited {
+		c.kill(errInterrupted)
+	}
 }

@@ -7,8 +7,10 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/archelon-db/archelon/internal/bsonval"
+	"github.com/archelon-db/archelon/internal/clock"
 	"github.com/archelon-db/archelon/internal/mongoerr"
 	"github.com/archelon-db/archelon/internal/pipeline"
 	"github.com/archelon-db/archelon/server"
@@ -26,9 +28,14 @@ func parameterCommands() []*Command {
 type parameter struct {
 	name string
 	get  func() bsonval.Value
-	// set changes it and is nil for those fixed at the start.
+	// set changes it and is nil for those fixed.
 	set func(bsonval.Value) error
+	// atStart parameters are set before serving only.
+	atStart bool
 }
+
+// settable says whether the command setParameter can change it.
+func (p *parameter) settable() bool { return p.set != nil && !p.atStart }
 
 // parameters is the table of server parameters, sorted by name.
 type parameters struct{ rows []parameter }
@@ -42,7 +49,7 @@ func newParameters(cs *Commands) *parameters {
 	fcv := bsonval.Document(bsonval.NewBuilder().Str("version", "8.2").Build())
 	rows := []parameter{
 		fixed("authenticationMechanisms", bsonval.Array(bsonval.EmptyDoc)),
-		fixed("enableTestCommands", bsonval.False),
+		{name: "enableTestCommands", atStart: true, get: func() bsonval.Value { return bsonval.Bool(cs.testCommands) }, set: cs.setTestCommands},
 		fixed("featureCompatibilityVersion", fcv),
 		fixed("internalDocumentSourceGroupMaxMemoryBytes", limit),
 		fixed("internalDocumentSourceSetWindowFieldsMaxMemoryBytes", limit),
@@ -52,7 +59,8 @@ func newParameters(cs *Commands) *parameters {
 		fixed("localLogicalSessionTimeoutMinutes", bsonval.Int32(server.LogicalSessionTimeoutMinutes)),
 		{name: "logLevel", get: cs.logLevel, set: cs.setLogLevel},
 		fixed("maxBSONDepth", bsonval.Int32(bsonval.MaxDepth)),
-		cs.transactionLifetime(),
+		cs.transactionLifetime(), cs.snapshotWindow(),
+		fixed("maxAcceptableLogicalClockDriftSecs", bsonval.Int64(int64(clock.MaxDrift/time.Second))),
 	}
 	slices.SortFunc(rows, func(a, b parameter) int { return strings.Compare(a.name, b.name) })
 	return &parameters{rows}
@@ -76,6 +84,15 @@ func (p *parameters) queryParameters() bsonval.Doc {
 		}
 	}
 	return b.Build()
+}
+
+// setTestCommands turns the commands on that are for tests only.
+func (cs *Commands) setTestCommands(v bsonval.Value) error {
+	if v.Type() != bsonval.TypeBool && !v.IsNumber() {
+		return mongoerr.New(mongoerr.BadValue, "Invalid value for parameter enableTestCommands: %s", bsonval.Format(v))
+	}
+	cs.testCommands = v.Truthy()
+	return nil
 }
 
 // logLevel is MongoDB's verbosity: 0, or more for debugging.
@@ -132,13 +149,13 @@ func runGetParameter(_ context.Context, c *Call) error {
 	found := false
 	for i := range c.Commands.params.rows {
 		p := &c.Commands.params.rows[i]
-		if !all && c.Req.Body.Lookup(p.name).IsMissing() || setAt == "runtime" && p.set == nil {
+		if !all && c.Req.Body.Lookup(p.name).IsMissing() || setAt == "runtime" && !p.settable() {
 			continue
 		}
 		found = true
 		if details {
 			c.Append(p.name, bsonval.Document(bsonval.NewBuilder().Value("value", p.get()).
-				Bool("settableAtRuntime", p.set != nil).Bool("settableAtStartup", true).Build()))
+				Bool("settableAtRuntime", p.settable()).Bool("settableAtStartup", true).Build()))
 		} else {
 			c.Append(p.name, p.get())
 		}
@@ -162,7 +179,7 @@ func runSetParameter(_ context.Context, c *Call) error {
 		switch {
 		case p == nil:
 			return mongoerr.New(mongoerr.InvalidOptions, "attempted to set unrecognized parameter [%s], use help:true to see options ", it.Key())
-		case p.set == nil:
+		case !p.settable():
 			return mongoerr.New(mongoerr.IllegalOperation, "not allowed to change [%s] at runtime", it.Key())
 		}
 		was := p.get()

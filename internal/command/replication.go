@@ -60,17 +60,19 @@ func runReplSetGetStatus(_ context.Context, c *Call) error {
 		return err
 	}
 	cs := c.Commands
-	s, now, ts := cs.cfg.Topology.State(), bsonval.DateTime(cs.cfg.Now()), cs.clock.time()
+	s, now, ts := cs.cfg.Topology.State(), bsonval.DateTime(cs.cfg.Now()), cs.clock.Applied()
 	wall := bsonval.Date(int64(ts>>32) * 1000)
+	durable, _ := cs.cfg.DB.Engine().Durable()
 	b := bsonval.NewBuilder().Str("set", s.SetName).Value("date", now).Int32("myState", 1).Int64("term", term)
 	b.Str("syncSourceHost", "").Int32("syncSourceId", -1).Int64("heartbeatIntervalMillis", 2000)
 	b.Int32("majorityVoteCount", 1).Int32("writeMajorityCount", 1).Int32("votingMembersCount", 1).Int32("writableVotingMembersCount", 1)
 	b.StartDoc("optimes")
 	appendOpTime(b, "lastCommittedOpTime", ts)
 	b.Value("lastCommittedWallTime", wall)
-	for _, name := range []string{"readConcernMajorityOpTime", "appliedOpTime", "durableOpTime", "writtenOpTime"} {
-		appendOpTime(b, name, ts)
-	}
+	appendOpTime(b, "readConcernMajorityOpTime", ts)
+	appendOpTime(b, "appliedOpTime", ts)
+	appendOpTime(b, "durableOpTime", durable)
+	appendOpTime(b, "writtenOpTime", ts)
 	b.Value("lastAppliedWallTime", wall).Value("lastDurableWallTime", wall).Value("lastWrittenWallTime", wall).End()
 	b.StartArray("members").StartDoc("")
 	b.Int32("_id", 0).Str("name", c.memberName()).Double("health", 1).Int32("state", 1).Str("stateStr", "PRIMARY")
@@ -123,7 +125,7 @@ func appendRepl(cs *Commands, b *bsonval.Builder) {
 	id := cs.electionID()
 	b.Bool("isWritablePrimary", true).Bool("secondary", false).Str("primary", me).Str("me", me).Value("electionId", bsonval.ObjectID(id[:]))
 	b.StartDoc("lastWrite")
-	ts := cs.clock.time()
+	ts := cs.clock.Applied()
 	appendOpTime(b, "opTime", ts)
 	b.Date("lastWriteDate", int64(ts>>32)*1000)
 	appendOpTime(b, "majorityOpTime", ts)
@@ -132,7 +134,7 @@ func appendRepl(cs *Commands, b *bsonval.Builder) {
 
 // LastWrite tells hello how far the member is.
 func (cs *Commands) LastWrite() server.LastWrite {
-	ts := cs.clock.time()
+	ts := cs.clock.Applied()
 	at := server.OpTime{Timestamp: ts, Term: term}
 	date := bsonval.Date(int64(ts>>32) * 1000).Time()
 	return server.LastWrite{OpTime: at, Date: date, MajorityOpTime: at, MajorityDate: date}

@@ -139,7 +139,7 @@ func runSetDefaultRWConcern(ctx context.Context, c *Call) error {
 			return err
 		}
 	}
-	d.updated, d.wall = c.Commands.clock.time(), c.Commands.cfg.Now().UnixMilli()
+	d.updated, d.wall = c.Commands.clock.Time(), c.Commands.cfg.Now().UnixMilli()
 	if err := c.Commands.storeRWDefaults(ctx, &d); err != nil {
 		return err
 	}

@@ -31,6 +31,8 @@ func statusSections() []section {
 		{name: "mirroredReads", optional: true, append: func(_ *Commands, b *bsonval.Builder) { b.Int64("seen", 0).Int64("sent", 0) }},
 		{name: "network", append: appendNetwork}, {name: "opLatencies", append: appendLatencies},
 		{name: "opcounters", append: appendOpcounters}, {name: "opcountersRepl", append: appendOpcountersRepl},
+		{name: "oplog", optional: true, replicated: true, append: appendOplog},
+		{name: "oplogTruncation", replicated: true, append: appendOplogTruncation},
 		{name: "repl", replicated: true, append: appendRepl}, {name: "storageEngine", append: appendStorageEngine},
 		{name: "transactions", append: appendTransactions}, {name: "mem", append: appendMemory},
 		{name: "metrics", append: appendMetrics},
@@ -155,7 +157,16 @@ func appendGlobalLock(cs *Commands, b *bsonval.Builder) {
 }
 
 func appendSessionCache(cs *Commands, b *bsonval.Builder) {
-	b.Int32("activeSessionsCount", int32(cs.cfg.Sessions.Len())).Int32("sessionsCollectionJobCount", 0)
+	n := cs.cfg.Sessions.JobCounts()
+	b.Int32("activeSessionsCount", int32(cs.cfg.Sessions.Len())).Int32("sessionsCollectionJobCount", int32(n.Passes))
+	if !n.LastStart.IsZero() {
+		b.Int32("lastSessionsCollectionJobDurationMillis", int32(n.LastTook.Milliseconds())).
+			Value("lastSessionsCollectionJobTimestamp", bsonval.DateTime(n.LastStart)).
+			Int32("lastSessionsCollectionJobEntriesEnded", int32(n.LastEnded))
+	}
+	b.Int32("transactionReaperJobCount", int32(n.RecordPasses)).
+		Int32("lastTransactionReaperJobEntriesCleanedUp", int32(n.RecordsRemoved)).
+		Int32("sessionCatalogSize", int32(cs.cfg.Sessions.Len()))
 }
 
 func appendNetwork(cs *Commands, b *bsonval.Builder) {

@@ -11,7 +11,7 @@ func Table() []*Command {
 	families := [][]*Command{
 		readCommands(), writeCommands(), cursorCommands(), sessionCommands(), transactionCommands(), handshakeCommands(), diagnosticCommands(),
 		parameterCommands(), replicationCommands(), rwDefaultCommands(), querySettingsCommands(), planCacheCommands(),
-		clusterParameterCommands(), administrationCommands(), ddlCommands(), missingCommands(), {mapReduceCommand()},
+		clusterParameterCommands(), failPointCommands(), oplogCommands(), administrationCommands(), ddlCommands(), missingCommands(), {mapReduceCommand(), applyOpsCommand()},
 	}
 	var rows []*Command
 	for _, f := range families {

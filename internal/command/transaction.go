@@ -2,6 +2,7 @@ package command
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/archelon-db/archelon/internal/bsonval"
@@ -28,6 +29,9 @@ func errInTransaction(format string, args ...any) error {
 	return mongoerr.New(mongoerr.OperationNotSupportedInTransaction, format, args...)
 }
 
+// informational commands can be sent between the statements of a transaction.
+var informational = map[string]bool{"hello": true, "buildInfo": true, "connectionStatus": true, "ping": true}
+
 // checkInTransaction says whether the command can be a statement of a transaction, or its end.
 func (c *Call) checkInTransaction() error {
 	g := &c.generic
@@ -38,6 +42,10 @@ func (c *Call) checkInTransaction() error {
 			"http://dochub.mongodb.org/core/transaction-count for a recommended alternative.")
 	case name == "prepareTransaction":
 		return errMissingCommand(c.Cmd)
+	case informational[name] && !first:
+		return nil // it has nothing to do with the transaction
+	case first && informational[name]:
+		return errInTransaction("Cannot run '%s' as the first operation in a multi-document transaction.", name)
 	case !c.Cmd.InTransaction && !c.Cmd.EndsTransaction:
 		return errInTransaction("Cannot run '%s' in a multi-document transaction.", name)
 	case c.DB == "config" || c.DB == "local" || c.DB == "admin" && !c.Cmd.AdminOnly:
@@ -67,7 +75,16 @@ func checkTransactionReadLevel(name string) error {
 func (c *Call) runStatement(ctx context.Context) (err error) {
 	var start *session.Start
 	if !c.generic.startTransaction.IsMissing() {
-		start = &session.Start{Begin: func() session.Work { return c.Database().BeginTransaction() }}
+		start = &session.Start{Begin: func() session.Work {
+			var tx *database.Transaction
+			if c.snapshot != nil {
+				tx = c.Database().BeginTransactionAt(c.snapshot)
+			} else {
+				tx = c.Database().BeginTransaction()
+			}
+			tx.SetSession(c.Session.LSID(), c.generic.txnNumber.Int64())
+			return tx
+		}}
 		if rc := c.generic.readConcern; !rc.IsMissing() {
 			start.ReadConcern = rc.Doc()
 		}
@@ -79,9 +96,25 @@ func (c *Call) runStatement(ctx context.Context) (err error) {
 	c.txn = st.Work().(*database.Transaction)
 	failed := true // should the command panic
 	defer func() { st.End(failed) }()
+	if err := c.checkTransactionTarget(); err != nil {
+		return err
+	}
 	err = c.Cmd.Run(ctx, c)
 	failed = err != nil
 	return err
+}
+
+// checkTransactionTarget says whether a statement can work on its collection.
+func (c *Call) checkTransactionTarget() error {
+	if c.Cmd.Retryable && strings.HasPrefix(c.Coll, "system.") {
+		return mongoerr.New(50791, "Cannot write to system collection %s within a transaction.", c.Namespace())
+	}
+	if open := c.Session.Open(); c.Cmd.ReadConcern && open != nil && open.ReadConcern != nil && open.ReadConcern.Lookup("level").Str() == "snapshot" {
+		if coll := c.Database().Catalog().Collection(c.DB, c.Coll); coll != nil && coll.Capped != nil {
+			return mongoerr.New(mongoerr.SnapshotUnavailable, "Reading from a capped collection with readConcern snapshot is not supported: %s", c.Namespace())
+		}
+	}
+	return nil
 }
 
 func (c *Call) checkEndOfTransaction() error {
@@ -118,6 +151,9 @@ func isTransient(code mongoerr.Code, ends bool) bool {
 
 // transactionError labels the error of a command in a transaction.
 func (c *Call) transactionError(e *mongoerr.Error) *mongoerr.Error {
+	if e.Code == mongoerr.NoSuchTransaction && c.Cmd.EndsTransaction && !c.WriteConcern.satisfiable() {
+		return e // it may have been committed and not be replicated as asked for
+	}
 	if isTransient(e.Code, c.Cmd.EndsTransaction) {
 		return e.WithLabels(mongoerr.LabelTransientTransaction)
 	}
@@ -136,7 +172,13 @@ var stagesOutside = map[string]bool{
 
 // checkStageInTransaction says whether a stage can run in the call's transaction, if there is one.
 func (c *Call) checkStageInTransaction(name string) error {
-	if c.txn == nil || !stagesOutside[name] {
+	if c.txn == nil {
+		return nil
+	}
+	if name == "$unionWith" {
+		return mongoerr.New(50742, "Stage not supported inside of a multi-document transaction: %s", name)
+	}
+	if !stagesOutside[name] {
 		return nil
 	}
 	return errInTransaction("Operation not permitted in transaction :: caused by :: Aggregation stage %s cannot run within a "+

@@ -58,6 +58,7 @@ func (f *fixture) refused(what string, reply bsonval.Doc, code mongoerr.Code, tr
 func TestTransactionArguments(t *testing.T) {
 	f := newFixture(t)
 	f.must("d", insertOf(docID(1)))
+	f.must("d", bson.D{field("create", "capped"), field("capped", true), field("size", 10000)})
 	cursor := field("cursor", bson.D{})
 	concern := func(level string) bson.E { return field("readConcern", bson.D{field("level", level)}) }
 	for i, c := range []struct {
@@ -78,10 +79,18 @@ func TestTransactionArguments(t *testing.T) {
 		{"out", "d", bson.D{field("aggregate", "c"), field("pipeline", bson.A{bson.D{field("$out", "o")}}), cursor}, nil, 263},
 		{"merge", "d", bson.D{field("aggregate", "c"), field("pipeline", bson.A{bson.D{field("$merge", "o")}}), cursor}, nil, 263},
 		{"collStats", "d", bson.D{field("aggregate", "c"), field("pipeline", bson.A{bson.D{field("$collStats", bson.D{})}}), cursor}, nil, 263},
+		{"unionWith", "d", bson.D{field("aggregate", "c"), field("pipeline", bson.A{bson.D{field("$unionWith", "c")}}), cursor}, nil, 50742},
+		{"union in a lookup", "d", bson.D{field("aggregate", "c"), field("pipeline", bson.A{bson.D{field("$lookup", bson.D{field("from", "c"),
+			field("pipeline", bson.A{bson.D{field("$unionWith", "c")}}), field("as", "x")})}}), cursor}, nil, 50742},
+		{"system collection", "d", bson.D{field("insert", "system.x"), field("documents", bson.A{docID(1)})}, nil, 50791},
+		{"capped snapshot", "d", bson.D{field("find", "capped")}, []bson.E{concern("snapshot")}, 246},
+		{"capped", "d", bson.D{field("find", "capped")}, nil, 0},
+		{"hello first", "admin", bson.D{field("hello", 1)}, nil, 263},
+		{"coordinate", "admin", bson.D{field("coordinateCommitTransaction", 1)}, nil, 263},
 		{"write concern", "d", insertOf(docID(9)), []bson.E{field("writeConcern", bson.D{field("w", 1)})}, 72},
 		{"linearizable", "d", findAll, []bson.E{concern("linearizable")}, 72},
 		{"available", "d", findAll, []bson.E{concern("available")}, 72},
-		{"atClusterTime", "d", findAll, []bson.E{field("readConcern", bson.D{field("level", "snapshot"), field("atClusterTime", bson.Timestamp{T: 1})})}, 238},
+		{"atClusterTime", "d", findAll, []bson.E{field("readConcern", bson.D{field("level", "snapshot"), field("atClusterTime", bson.Timestamp{T: 1})})}, 239},
 		{"snapshot", "d", insertOf(docID(2)), []bson.E{concern("snapshot")}, 0},
 		{"majority", "d", findAll, []bson.E{concern("majority")}, 0},
 	} {
@@ -92,6 +101,7 @@ func TestTransactionArguments(t *testing.T) {
 	f.must("d", inTxn(2, 1, findAll, starts))
 	f.refused("later read concern", f.run("d", inTxn(2, 1, findAll, concern("local"))), 72, false)
 	f.must("d", inTxn(2, 1, findAll)) // and that did not end it
+	f.must("admin", inTxn(2, 1, bson.D{field("buildInfo", 1)}))
 	f.refused("write concern of commit", f.run("admin", inTxn(2, 1, append(slices.Clone(commitTxn), field("writeConcern", 1)))), 14, false)
 	f.must("admin", inTxn(2, 1, commitTxn, field("writeConcern", bson.D{field("w", "majority")})))
 	s := open(t, "", server.Standalone)

@@ -149,13 +149,14 @@ func (r *writeResult) addUpdate(i int, u database.UpdateResult) {
 // once runs single statements of a retryable write unless they have been executed. Without a transaction number it just
 // runs them.
 type once struct {
+	c   *Call
 	r   *session.Retry // nil without a transaction number
 	ids statementIDs
 }
 
 // beginOnce begins the write of a command with so many statements.
 func (c *Call) beginOnce(ctx context.Context, statements int) (*once, error) {
-	o := &once{}
+	o := &once{c: c}
 	if !c.HasTxnNumber {
 		return o, nil
 	}
@@ -165,6 +166,11 @@ func (c *Call) beginOnce(ctx context.Context, statements int) (*once, error) {
 	}
 	o.r, err = c.Session.Begin(ctx, c.TxnNumber)
 	return o, err
+}
+
+// retryable names the write for the oplog.
+func (o *once) retryable(stmt func(int) int32) *database.Retryable {
+	return &database.Retryable{LSID: o.c.Session.LSID(), TxnNumber: o.c.TxnNumber, Stmt: stmt}
 }
 
 func (o *once) end() {
@@ -184,11 +190,15 @@ func (o *once) do(op *database.Op, i int, outcome func(*database.Outcome) []byte
 		if b := outcome(&op.Outcome); b != nil {
 			o.r.Add(o.ids.at(i), b)
 		}
+		if err := o.c.failTransactional(); err != nil {
+			return err
+		}
 		return o.r.Store(ctx, txn)
 	}
 	op.Outcome = database.Outcome{}
+	op.Retryable = o.retryable(func(int) int32 { return o.ids.at(i) })
 	err := fn()
-	op.BeforeCommit = nil
+	op.BeforeCommit, op.Retryable = nil, nil
 	if err != nil {
 		o.r.Discard()
 		return err

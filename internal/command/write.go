@@ -182,7 +182,7 @@ func (cs *Commands) appendOpTime(b []byte) []byte {
 	id := cs.electionID()
 	b = bsonval.AppendElement(b, "electionId", bsonval.ObjectID(id[:]))
 	b, at := bsonval.BeginElement(b, bsonval.TypeDocument, "opTime")
-	b = appendTimestamp(b, "ts", cs.clock.time())
+	b = appendTimestamp(b, "ts", cs.clock.Applied())
 	b = bsonval.AppendElement(b, "t", bsonval.Int64(term))
 	return bsonval.EndDoc(b, at)
 }

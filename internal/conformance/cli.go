@@ -46,7 +46,7 @@ func (o *options) register(fs *flag.FlagSet, canServe bool) {
 	fs.BoolVar(&o.update, "update", false, "with -known: remove what passes from the list, create it when absent")
 	fs.BoolVar(&o.noTable, "no-table", false, "print only the last line")
 	if canServe {
-		fs.StringVar(&o.serve, "serve", "", "start a server in this process on this storage (memory or pebble) instead of using -uri")
+		fs.StringVar(&o.serve, "serve", "", "start a server in this process on this storage (memory, pebble, postgres or an address) instead of using -uri")
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"io"
 
 	"github.com/archelon-db/archelon/internal/bsonval"
+	"github.com/archelon-db/archelon/internal/changestream"
 	"github.com/archelon-db/archelon/internal/collation"
 	"github.com/archelon-db/archelon/internal/mongoerr"
 	"github.com/archelon-db/archelon/internal/pipeline"
@@ -49,7 +50,10 @@ func (d *DB) newAggregation(ctx context.Context, op *Op, ns Namespace, q *Aggreg
 		return nil, err
 	}
 	a.c.compiler.NoClock = false
-	if coll != nil && coll.IsView() && !reportsOnNamespace(stages) {
+	if coll != nil && coll.IsView() && firstStage(stages) == "$changeStream" {
+		return nil, changestream.ErrView(ns.DB, ns.Coll)
+	}
+	if coll != nil && coll.IsView() && firstStage(stages) != "$collStats" { // which is about the view itself
 		if q.Collation != nil && !a.c.collation.Equal(coll.Collation) {
 			return nil, mongoerr.New(mongoerr.OptionNotSupportedOnView,
 				"Cannot override a view's default collation: %s", ns)
@@ -61,7 +65,7 @@ func (d *DB) newAggregation(ctx context.Context, op *Op, ns Namespace, q *Aggreg
 		stages, ns = concatArrays(prefix, stages), base
 	}
 	a.ns = ns
-	a.pipe, err = pipeline.Parse(stages, pipeline.Options{Compiler: a.c.compiler, NS: ns, TextIndex: d.textSpec})
+	a.pipe, err = pipeline.Parse(stages, pipeline.Options{Compiler: a.c.compiler, NS: ns, TextIndex: d.textSpec(op)})
 	if err != nil {
 		return nil, err
 	}
@@ -77,14 +81,14 @@ func (d *DB) newAggregation(ctx context.Context, op *Op, ns Namespace, q *Aggreg
 	return a, a.pipe.Check(ctx, a.data)
 }
 
-// reportsOnNamespace tells the stage that is about the view itself.
-func reportsOnNamespace(stages bsonval.Doc) bool {
+// firstStage is the name of a pipeline's first stage.
+func firstStage(stages bsonval.Doc) string {
 	_, first, _ := stages.First()
 	if first.Type() != bsonval.TypeDocument {
-		return false
+		return ""
 	}
 	name, _, _ := first.Doc().First()
-	return name == "$collStats"
+	return name
 }
 
 // open starts the pipeline: its first stages in the planner, the rest behind.
@@ -108,7 +112,7 @@ func (a *aggregation) open(ctx context.Context) (pipeline.Source, error) {
 // Aggregate opens a cursor on the results of a pipeline. Pipelines that end in
 // $out or $merge have run when it returns.
 func (d *DB) Aggregate(ctx context.Context, op *Op, ns Namespace, q *AggregateQuery) (*Cursor, error) {
-	cur := &Cursor{db: d, ns: ns, owner: op.Owner, tx: op.Txn}
+	cur := &Cursor{db: d, ns: ns, owner: op.Owner, tx: op.Txn, at: op.At.hold()}
 	if ns.Coll == "" {
 		cur.ns.Coll = "$cmd.aggregate"
 	}
@@ -130,11 +134,16 @@ func (c *Cursor) aggregate(ctx context.Context, op *Op, ns Namespace, q *Aggrega
 		return err
 	}
 	c.env = a.c.env
+	c.splits = a.pipe.TakeSplit()
 	src, err := a.open(ctx)
 	if err != nil {
 		return err
 	}
 	c.out = &documents{src}
+	if c.changes != nil {
+		c.out = &changeEvents{src: src, stream: c.changes, split: c.splits}
+		c.passed()
+	}
 	if _, _, writes := a.pipe.Target(); !writes {
 		return nil
 	}

@@ -16,13 +16,15 @@ const benchDocs = 20_000
 
 // openBench opens a database on disk with the load generator's documents and an
 // index on customer.
-func openBench(b *testing.B) *DB {
+func openBench(b *testing.B) *DB { return openBenchWith(b, nil) }
+
+func openBenchWith(b *testing.B, oplog *OplogConfig) *DB {
 	b.Helper()
 	engine, err := pebblestore.Open(pebblestore.Config{Dir: b.TempDir()})
 	if err != nil {
 		b.Fatal(err)
 	}
-	d, err := Open(b.Context(), Config{Engine: engine, Logger: slog.New(slog.DiscardHandler)})
+	d, err := Open(b.Context(), Config{Engine: engine, Logger: slog.New(slog.DiscardHandler), Oplog: oplog})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -87,8 +89,15 @@ func BenchmarkFindByID(b *testing.B) {
 	}
 }
 
-func BenchmarkInsert(b *testing.B) {
-	d := openBench(b)
+// benchWrites runs a benchmark of writes without an oplog and with one.
+func benchWrites(b *testing.B, run func(*testing.B, *DB)) {
+	b.Run("standalone", func(b *testing.B) { run(b, openBench(b)) })
+	b.Run("oplog", func(b *testing.B) { run(b, openBenchWith(b, &OplogConfig{})) })
+}
+
+func BenchmarkInsert(b *testing.B) { benchWrites(b, benchmarkInsert) }
+
+func benchmarkInsert(b *testing.B, d *DB) {
 	g := loadgen.NewGenerator(2, 1<<40)
 	b.ReportAllocs()
 	b.ResetTimer()
@@ -103,8 +112,9 @@ func BenchmarkInsert(b *testing.B) {
 	}
 }
 
-func BenchmarkUpdateByID(b *testing.B) {
-	d := openBench(b)
+func BenchmarkUpdateByID(b *testing.B) { benchWrites(b, benchmarkUpdateByID) }
+
+func benchmarkUpdateByID(b *testing.B, d *DB) {
 	update := bsonval.Document(doc(b, `{"$inc": {"updates": 1}, "$set": {"note": "touched"}}`))
 	b.ReportAllocs()
 	b.ResetTimer()

@@ -164,7 +164,7 @@ func (d *DB) copyCapped(ctx context.Context, from, temp, to Namespace, size int6
 	if err != nil {
 		return err
 	}
-	err = d.catalog.Change(ctx, func(ch *catalog.Change) error { return ch.Create(ctx, fresh) })
+	err = d.catalog.Change(ctx, func(ch *catalog.Change) error { return d.create(ctx, ch, fresh) })
 	if err == nil {
 		err = d.catalog.Change(ctx, func(ch *catalog.Change) error { return d.replaceCapped(ctx, ch, coll, temp, to) })
 	}
@@ -183,6 +183,8 @@ func (d *DB) cappedSource(snap *catalog.Snapshot, ns Namespace) (*catalog.Collec
 		return nil, mongoerr.New(mongoerr.NamespaceNotFound, "source collection %s does not exist", ns)
 	case coll.IsView():
 		return nil, mongoerr.New(mongoerr.CommandNotSupportedOnView, "cannot convert a view to capped: %s", ns)
+	case coll.Log:
+		return nil, mongoerr.New(mongoerr.IllegalOperation, "cannot convert or copy the oplog: %s", ns)
 	}
 	return coll, nil
 }
@@ -207,11 +209,5 @@ func (d *DB) replaceCapped(ctx context.Context, ch *catalog.Change, coll *catalo
 	if fresh == nil {
 		return mongoerr.New(mongoerr.NamespaceNotFound, "temporary collection %s was dropped", temp)
 	}
-	if target != nil {
-		if err := d.drop(ctx, ch, target); err != nil {
-			return err
-		}
-	}
-	_, err := ch.Rename(ctx, fresh, to.DB, to.Coll)
-	return err
+	return d.rename(ctx, ch, fresh, target, to.DB, to.Coll)
 }

@@ -6,6 +6,7 @@ import (
 	"github.com/archelon-db/archelon/internal/bsonval"
 	"github.com/archelon-db/archelon/internal/catalog"
 	"github.com/archelon-db/archelon/internal/mongoerr"
+	"github.com/archelon-db/archelon/internal/oplog"
 )
 
 // CollMod changes a collection or view. The options are fields of one document,
@@ -16,7 +17,7 @@ func (d *DB) CollMod(ctx context.Context, ns Namespace, options bsonval.Doc) (bs
 		return nil, err
 	}
 	err := d.catalog.Change(ctx, func(ch *catalog.Change) error {
-		m.result = bsonval.NewBuilder()
+		m.result, m.oldIndex = bsonval.NewBuilder(), bsonval.NewBuilder()
 		coll := ch.Collection(ns.DB, ns.Coll)
 		if coll == nil {
 			return mongoerr.New(mongoerr.NamespaceNotFound, "ns does not exist: %s", ns)
@@ -27,7 +28,7 @@ func (d *DB) CollMod(ctx context.Context, ns Namespace, options bsonval.Doc) (bs
 		if coll.IsView() {
 			return m.changeView(ctx, d, ch, coll)
 		}
-		return m.changeCollection(ctx, ch, coll)
+		return m.changeCollection(ctx, d, ch, coll)
 	})
 	return m.result.Build(), clientError(ctx, err)
 }
@@ -36,6 +37,8 @@ func (d *DB) CollMod(ctx context.Context, ns Namespace, options bsonval.Doc) (bs
 type modification struct {
 	o      createOptions
 	result *bsonval.Builder
+
+	oldIndex *bsonval.Builder // what an index was like, for the log
 }
 
 func (m *modification) invalid(format string, args ...any) error {
@@ -66,11 +69,14 @@ func (m *modification) checkAlone() error {
 	return nil
 }
 
-func (m *modification) changeCollection(ctx context.Context, ch *catalog.Change, coll *catalog.Collection) error {
+func (m *modification) changeCollection(ctx context.Context, d *DB, ch *catalog.Change, coll *catalog.Collection) error {
 	for _, name := range []string{"viewOn", "pipeline"} {
 		if m.o.has(name) {
 			return m.invalid("%s option only supported on a view", name)
 		}
+	}
+	if coll.Log && (m.o.has("cappedSize") || m.o.has("cappedMax")) {
+		return m.invalid("The size of the oplog is changed by replSetResizeOplog, not by collMod")
 	}
 	if (m.o.has("cappedSize") || m.o.has("cappedMax")) && coll.Capped == nil {
 		return m.invalid("Collection must be capped.")
@@ -88,7 +94,7 @@ func (m *modification) changeCollection(ctx context.Context, ch *catalog.Change,
 			return err
 		}
 	}
-	if err := checkImagesBuilt(m.o.get("changeStreamPreAndPostImages")); err != nil {
+	if err := checkImages(m.o.ns, m.o.get("changeStreamPreAndPostImages")); err != nil {
 		return err
 	}
 	if v := m.o.get("validator"); !v.IsMissing() {
@@ -113,14 +119,17 @@ func (m *modification) changeCollection(ctx context.Context, ch *catalog.Change,
 	if err != nil {
 		return err
 	}
+	if err := d.logCollMod(ctx, ch, coll, m.o.given, m.oldIndex.Build()); err != nil {
+		return err
+	}
 	return ch.Put(ctx, changed.With(func(c *catalog.Collection) {
-		c.Options, c.Validator, c.Capped = options, checked.Validator, checked.Capped
+		c.Options, c.Validator, c.Capped, c.Images = options, checked.Validator, checked.Capped, checked.Images
 	}))
 }
 
-// newOptions is the collection's options with the validation as asked for.
+// newOptions is the collection's options with the validation and the images as asked for.
 func (m *modification) newOptions(old bsonval.Doc) bsonval.Doc {
-	names := []string{"validator", "validationLevel", "validationAction"}
+	names := []string{"validator", "validationLevel", "validationAction", "changeStreamPreAndPostImages"}
 	b := bsonval.NewBuilder()
 	it := old.Iter()
 	for it.Next() {
@@ -132,7 +141,8 @@ func (m *modification) newOptions(old bsonval.Doc) bsonval.Doc {
 	}
 	for _, name := range names {
 		v := m.o.get(name)
-		if v.IsMissing() || v.Type() == bsonval.TypeDocument && v.Doc().IsEmpty() {
+		if v.IsMissing() || v.Type() == bsonval.TypeDocument && v.Doc().IsEmpty() ||
+			name == "changeStreamPreAndPostImages" && !wantsImages(v) {
 			continue
 		}
 		b.Value(name, v)
@@ -238,6 +248,7 @@ func (m *modification) expire(x *catalog.Index, spec bsonval.Doc, v bsonval.Valu
 	}
 	if old.IsNumber() {
 		m.result.Int64("expireAfterSeconds_old", old.TruncInt64())
+		m.oldIndex.Int64("expireAfterSeconds", old.TruncInt64())
 	}
 	m.result.Int64("expireAfterSeconds_new", n)
 	return withField(spec, "expireAfterSeconds", bsonval.Int32(int32(n))), nil
@@ -255,6 +266,7 @@ func (m *modification) hide(x *catalog.Index, spec bsonval.Doc, v bsonval.Value)
 		return spec, nil
 	}
 	m.result.Bool("hidden_old", x.Hidden).Bool("hidden_new", v.Truthy())
+	m.oldIndex.Bool("hidden", x.Hidden)
 	if v.Truthy() {
 		return withField(spec, "hidden", bsonval.True), nil
 	}
@@ -327,6 +339,9 @@ func (m *modification) changeView(ctx context.Context, d *DB, ch *catalog.Change
 	}
 	view.UUID = coll.UUID
 	if err := d.checkView(ch.Snapshot(), view); err != nil {
+		return err
+	}
+	if err := d.logView(ctx, ch, oplog.Update, view); err != nil {
 		return err
 	}
 	return ch.Put(ctx, view)

@@ -47,7 +47,7 @@ func (d *DB) createCopy(ctx context.Context, ns Namespace, coll *catalog.Collect
 		}
 		fresh.Indexes = append(fresh.Indexes, y)
 	}
-	return d.catalog.Change(ctx, func(ch *catalog.Change) error { return ch.Create(ctx, fresh) })
+	return d.catalog.Change(ctx, func(ch *catalog.Change) error { return d.create(ctx, ch, fresh) })
 }
 
 // copyDocuments copies all documents as they are. A capped copy leaves out those
@@ -130,16 +130,12 @@ func (d *DB) moveTo(ctx context.Context, ch *catalog.Change, coll *catalog.Colle
 	if fresh == nil {
 		return mongoerr.New(mongoerr.NamespaceNotFound, "temporary collection %s was dropped", temp)
 	}
-	if target := ch.Collection(to.DB, to.Coll); target != nil {
-		if target.IsView() || !dropTarget {
-			return mongoerr.New(mongoerr.NamespaceExists, "target namespace exists")
-		}
-		if err := d.drop(ctx, ch, target); err != nil {
-			return err
-		}
+	target := ch.Collection(to.DB, to.Coll)
+	if target != nil && (target.IsView() || !dropTarget) {
+		return mongoerr.New(mongoerr.NamespaceExists, "target namespace exists")
 	}
-	if _, err := ch.Rename(ctx, fresh, to.DB, to.Coll); err != nil {
+	if err := d.rename(ctx, ch, fresh, target, to.DB, to.Coll); err != nil {
 		return err
 	}
-	return d.drop(ctx, ch, coll)
+	return d.dropLogged(ctx, ch, coll)
 }

@@ -110,7 +110,7 @@ func (d *DB) recount(ctx context.Context) error {
 	snap := d.catalog.Snapshot()
 	for _, db := range snap.Databases() {
 		for _, c := range snap.Collections(db) {
-			if c.Guard == nil {
+			if c.Guard == nil || c.Log && d.oplog != nil { // the oplog counts for itself
 				continue
 			}
 			if err := d.recountOne(ctx, c); err != nil {

@@ -181,10 +181,10 @@ func (o *createOptions) checkView() error {
 }
 
 func (o *createOptions) checkImages() error {
-	if o.view && o.get("changeStreamPreAndPostImages").Doc().Lookup("enabled").Truthy() {
+	if o.view && wantsImages(o.get("changeStreamPreAndPostImages")) {
 		return o.invalid("changeStreamPreAndPostImages option is not supported on views")
 	}
-	return nil
+	return checkImages(o.ns, o.get("changeStreamPreAndPostImages"))
 }
 
 func (o *createOptions) checkCollation() (err error) {
@@ -326,13 +326,18 @@ func (o *createOptions) checkBuilt() error {
 			return mongoerr.New(mongoerr.NotImplemented, "'create.%s' is not implemented", name)
 		}
 	}
-	return checkImagesBuilt(o.get("changeStreamPreAndPostImages"))
+	return nil
 }
 
-// checkImagesBuilt refuses documents before and after changes.
-func checkImagesBuilt(v bsonval.Value) error {
-	if !v.IsMissing() && v.Doc().Lookup("enabled").Truthy() {
-		return mongoerr.New(mongoerr.NotImplemented, "'changeStreamPreAndPostImages' is not implemented")
+// wantsImages says whether an option asks for documents from before changes.
+func wantsImages(v bsonval.Value) bool {
+	return v.Type() == bsonval.TypeDocument && v.Doc().Lookup("enabled").Truthy()
+}
+
+// checkImages says whether a collection can keep documents from before changes.
+func checkImages(ns Namespace, v bsonval.Value) error {
+	if wantsImages(v) && (ns.DB == "admin" || ns.DB == "local" || ns.DB == "config") {
+		return mongoerr.New(mongoerr.InvalidOptions, "Change stream pre- and post-images collection option is not supported in the '%s' database", ns.DB)
 	}
 	return nil
 }
@@ -353,6 +358,9 @@ func (o *createOptions) stored() bsonval.Doc {
 	}
 	if o.isClustered() {
 		o.appendClustered(b)
+	}
+	if v := o.get("changeStreamPreAndPostImages"); wantsImages(v) && !o.view {
+		b.Value("changeStreamPreAndPostImages", v)
 	}
 	for _, name := range []string{"storageEngine", "indexOptionDefaults", "validator"} {
 		if v := o.get(name); v.Type() == bsonval.TypeDocument && !v.Doc().IsEmpty() {

@@ -8,10 +8,10 @@ import (
 	"time"
 
 	"github.com/archelon-db/archelon/internal/bsonval"
+	"github.com/archelon-db/archelon/internal/changestream"
 	"github.com/archelon-db/archelon/internal/exec"
 	"github.com/archelon-db/archelon/internal/expr"
 	"github.com/archelon-db/archelon/internal/mongoerr"
-	"github.com/archelon-db/archelon/internal/storage"
 )
 
 // DefaultCursorTimeout is how long an idle cursor lives, as in MongoDB.
@@ -36,10 +36,16 @@ type Cursor struct {
 	env       *expr.Env // its Ctx is the present batch's
 	noTimeout bool
 	tx        *Transaction // that the cursor belongs to and dies with; nil for none
+	at        *Snapshot    // that it reads and holds; nil for the state at each batch
 
-	tail    *tail  // of a tailable cursor; nil for others
-	pending []byte // a document that did not fit into the last batch
+	tail    tail          // of a cursor that goes on at its end; nil for others
+	killing chan struct{} // closed when a cursor with a tail is killed while in use
+	pending []byte        // a document that did not fit into the last batch
 	done    bool
+
+	changes *changeStream      // that the cursor reads; nil for none
+	splits  bool               // it splits large events
+	resume  changestream.Token // behind the last batch of changes
 
 	// Guarded by cursors.mu.
 	idleSince time.Time
@@ -56,7 +62,7 @@ func (c *Cursor) attach() {
 		c.view.Attach(c.tx.txn)
 		return
 	}
-	c.view.Attach(c.db.engine.Begin(storage.TxnOptions{ReadOnly: true}))
+	c.view.Attach(c.db.engine.Begin(c.at.options()))
 }
 
 // detach ends it; scans remember where they are.
@@ -104,6 +110,7 @@ func (c *Cursor) AppendBatch(ctx context.Context, dst []byte, n int) (out []byte
 		if err == io.EOF {
 			dst, err = dst[:at], nil
 			c.done = c.tail == nil || !c.tail.alive()
+			c.passed()
 			break
 		}
 		if err != nil {
@@ -114,6 +121,7 @@ func (c *Cursor) AppendBatch(ctx context.Context, dst []byte, n int) (out []byte
 			dst = dst[:at]
 			break
 		}
+		c.passed()
 		count++
 	}
 	if s, ok := c.out.(interface{ exhausted() bool }); ok && s.exhausted() {
@@ -123,6 +131,13 @@ func (c *Cursor) AppendBatch(ctx context.Context, dst []byte, n int) (out []byte
 	return dst, count, !c.done || c.pending != nil, nil
 }
 
+// passed notes that everything read from the stream is in the batch.
+func (c *Cursor) passed() {
+	if c.changes != nil {
+		c.resume = c.changes.place.Token()
+	}
+}
+
 // Close ends the cursor.
 func (c *Cursor) Close() {
 	c.done = true
@@ -130,6 +145,7 @@ func (c *Cursor) Close() {
 		c.out.Close()
 	}
 	c.detach()
+	c.at.Release()
 	c.db.cursors.remove(c)
 }
 
@@ -216,7 +232,7 @@ func (cs *cursors) kill(which func(*Cursor) bool, timedOut bool) int {
 			c.inUse = true
 			idle = append(idle, c)
 		} else if c.tail != nil {
-			close(c.tail.killed)
+			close(c.killing)
 		}
 	}
 	if timedOut {

@@ -107,7 +107,7 @@ func (t *data) openView(ctx context.Context, ns Namespace) (pipeline.Source, err
 		return nil, err
 	}
 	c := &compilation{env: t.c.env, compiler: expr.NewCompiler(t.c.env), collation: t.c.collation}
-	pipe, err := pipeline.Parse(stages, pipeline.Options{Compiler: c.compiler, NS: base, TextIndex: t.db.textSpec})
+	pipe, err := pipeline.Parse(stages, pipeline.Options{Compiler: c.compiler, NS: base, TextIndex: t.db.textSpec(t.op)})
 	if err != nil {
 		return nil, err
 	}
@@ -251,7 +251,7 @@ func (s *collSource) Close() error {
 
 // HasIndex implements pipeline.Data.
 func (t *data) HasIndex(_ context.Context, ns Namespace, field string) bool {
-	coll := t.db.catalog.Collection(ns.DB, ns.Coll)
+	coll := t.db.defined(t.op, ns)
 	if coll == nil {
 		return false
 	}
@@ -266,7 +266,7 @@ func (t *data) HasUniqueIndex(_ context.Context, ns Namespace, fields []string) 
 	if len(fields) == 1 && fields[0] == "_id" {
 		return true, nil
 	}
-	coll := t.db.catalog.Collection(ns.DB, ns.Coll)
+	coll := t.db.defined(t.op, ns)
 	if coll == nil {
 		return false, nil
 	}
@@ -290,6 +290,8 @@ func (t *data) System(ctx context.Context, ns Namespace, stage string, arg bsonv
 	case "$collStats", "$indexStats", "$planCacheStats", "$querySettings", "$listCatalog", "$listClusterCatalog":
 		docs, err := t.db.systemStage(ctx, ns, stage, arg)
 		return pipeline.NewList(docs), err
+	case "$changeStream":
+		return t.db.openChangeStream(ctx, t.cur, ns, arg)
 	}
 	if t.db.System == nil {
 		return nil, mongoerr.New(mongoerr.NotImplemented, "%s is not supported", stage)
@@ -299,7 +301,7 @@ func (t *data) System(ctx context.Context, ns Namespace, stage string, arg bsonv
 
 // GeoIndexes implements pipeline.Data.
 func (t *data) GeoIndexes(_ context.Context, ns Namespace) ([]pipeline.GeoIndex, error) {
-	coll := t.db.catalog.Collection(ns.DB, ns.Coll)
+	coll := t.db.defined(t.op, ns)
 	if coll == nil {
 		return nil, mongoerr.New(mongoerr.NamespaceNotFound, "$geoNear requires a collection, but %s does not exist", ns)
 	}
@@ -327,7 +329,8 @@ var errNoMatch = mongoerr.New(mongoerr.MergeStageNoMatchingDocument,
 // Merge implements pipeline.Data.
 func (t *data) Merge(ctx context.Context, ns Namespace, m pipeline.MergeOp) error {
 	op := *t.op
-	if m.Insert == nil && t.db.catalog.Collection(ns.DB, ns.Coll) == nil {
+	op.At = nil // it writes to the present state
+	if m.Insert == nil && t.db.defined(t.op, ns) == nil {
 		if m.MustMatch {
 			return errNoMatch
 		}
@@ -382,5 +385,6 @@ func (w *writer) merged(ctx context.Context, t target, doc bsonval.Doc) error {
 	if err := w.txn.Lock(ctx, w.coll.Table, t.id); err != nil {
 		return err
 	}
+	w.as, w.targets = logDiff, nil
 	return w.replace(ctx, t.id, t.doc, doc, nil)
 }

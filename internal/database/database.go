@@ -38,6 +38,9 @@ type Config struct {
 	// JS runs JavaScript; nil turns $where and $function off.
 	JS *js.Engine
 
+	// Oplog makes the database log its changes; nil for a server that does not.
+	Oplog *OplogConfig
+
 	// CursorTimeout is how long an idle cursor lives; 0 means 10 minutes.
 	CursorTimeout time.Duration
 }
@@ -50,6 +53,10 @@ type DB struct {
 	tempDir string
 	js      *js.Engine
 
+	oplog        *changeLog   // nil: changes are not logged
+	imagesExpiry atomic.Int64 // nanoseconds
+	hub          *logHub      // for change streams
+
 	cursors *cursors
 	// transactions are those that are open, for Close.
 	transactions transactions
@@ -57,6 +64,7 @@ type DB struct {
 	filters      indexFilters
 	ids          objectIDs
 	hints        idHints
+	snapshots    snapshots
 
 	settings       atomic.Pointer[settingsByHash] // nil for none
 	settingsChange sync.Mutex                     // serialises changes of settings
@@ -84,6 +92,7 @@ type Metrics struct {
 	WriteConflicts                       atomic.Int64
 	ScannedKeys, ScannedDocs             atomic.Int64
 	CollectionScans                      atomic.Int64
+	ChangeStreams                        atomic.Int64 // opened
 }
 
 // Open opens a database on an engine.
@@ -102,22 +111,38 @@ func Open(ctx context.Context, cfg Config) (*DB, error) {
 	}
 	d.ids.init()
 	d.hints.init()
+	d.snapshots.window.Store(int64(DefaultSnapshotWindow))
 	d.cursors = newCursors(cfg.CursorTimeout)
-	if err := d.loadCounts(ctx); err != nil {
+	d.hub = newLogHub(d)
+	if err := d.load(ctx, cfg.Oplog); err != nil {
 		stop()
 		return nil, err
 	}
-	if err := d.loadQuerySettings(ctx); err != nil {
-		stop()
-		return nil, err
-	}
-	if err := d.dropUnfinishedIndexes(ctx); err != nil {
-		stop()
-		return nil, err
+	if d.oplog != nil {
+		d.work.Go(func() { d.oplog.noopLoop(background) })
+		d.work.Go(func() { d.oplog.trim.loop(background) })
+		d.work.Go(func() { d.hub.run(background) })
 	}
 	d.work.Go(func() { d.cursors.reap(background) })
 	d.work.Go(func() { d.expireLoop(background) })
 	return d, nil
+}
+
+// load reads what the database keeps and puts right what a crash has left behind.
+func (d *DB) load(ctx context.Context, log *OplogConfig) error {
+	if err := d.loadCounts(ctx); err != nil {
+		return err
+	}
+	if err := d.loadQuerySettings(ctx); err != nil {
+		return err
+	}
+	if err := d.loadImagesExpiry(ctx); err != nil {
+		return err
+	}
+	if err := d.openOplog(ctx, log); err != nil {
+		return err
+	}
+	return d.dropUnfinishedIndexes(ctx)
 }
 
 // Close stops background work, writes the collections' counts and closes the
@@ -127,6 +152,7 @@ func (d *DB) Close() error {
 	d.work.Wait()
 	d.transactions.abortAll()
 	d.cursors.closeAll()
+	d.snapshots.close()
 	return errors.Join(d.saveCounts(context.Background()), d.engine.Close())
 }
 
@@ -156,12 +182,19 @@ type Op struct {
 	// time.
 	KeepEmptyTimestamps bool
 
+	// Retryable names the retryable write that the operation is; nil for none.
+	Retryable *Retryable
+
 	// Owner is the session that cursors belong to; empty for none.
 	Owner string
 
 	// Txn is the multi-document transaction that the operation is part of; nil for
 	// an operation that stands for itself.
 	Txn *Transaction
+
+	// At is the snapshot that the operation reads; nil for the state as it is now. It has no meaning with Txn, nor for
+	// writes.
+	At *Snapshot
 
 	// BeforeCommit, if set, is called in each write transaction just before it
 	// commits, to store what must be decided together with the write.

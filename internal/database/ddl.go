@@ -14,19 +14,8 @@ import (
 // which are fields of one document. If there is one with the same options it
 // does nothing.
 func (d *DB) Create(ctx context.Context, ns Namespace, options bsonval.Doc) error {
-	stored, err := parseCreateOptions(ns, options)
-	if err != nil {
-		return err
-	}
-	if ns.Coll == viewsCollection {
-		// It is always there, as far as anybody can see.
-		return checkOnlyDefaults(ns, stored)
-	}
-	if err := CheckName(ns); err != nil {
-		return err
-	}
-	coll, err := newCollection(ns, stored)
-	if err != nil {
+	coll, err := newFromOptions(ns, options)
+	if err != nil || coll == nil {
 		return err
 	}
 	return clientError(ctx, d.catalog.Change(ctx, func(ch *catalog.Change) error {
@@ -41,8 +30,25 @@ func (d *DB) Create(ctx context.Context, ns Namespace, options bsonval.Doc) erro
 				return err
 			}
 		}
-		return ch.Create(ctx, coll)
+		return d.create(ctx, ch, coll)
 	}))
+}
+
+// newFromOptions makes the collection or view that a create command asks for, not
+// yet created. It is nil if there is nothing to create.
+func newFromOptions(ns Namespace, options bsonval.Doc) (*catalog.Collection, error) {
+	stored, err := parseCreateOptions(ns, options)
+	if err != nil {
+		return nil, err
+	}
+	if ns.Coll == viewsCollection {
+		// It is always there, as far as anybody can see.
+		return nil, checkOnlyDefaults(ns, stored)
+	}
+	if err := CheckName(ns); err != nil {
+		return nil, err
+	}
+	return newCollection(ns, stored)
 }
 
 func checkOnlyDefaults(ns Namespace, stored bsonval.Doc) error {
@@ -71,7 +77,10 @@ func checkSame(ns Namespace, old, wanted *catalog.Collection) error {
 
 // createImplicitly creates the collection that a write needs, with default
 // options, unless it exists by now.
-func (d *DB) createImplicitly(ctx context.Context, ns Namespace) error {
+func (d *DB) createImplicitly(ctx context.Context, op *Op, ns Namespace) error {
+	if op.Txn != nil {
+		return op.Txn.createImplicitly(ctx, ns)
+	}
 	if err := CheckName(ns); err != nil {
 		return err
 	}
@@ -86,7 +95,7 @@ func (d *DB) createImplicitly(ctx context.Context, ns Namespace) error {
 		if err := checkDatabaseCase(ch.Snapshot(), ns.DB); err != nil {
 			return err
 		}
-		return ch.Create(ctx, coll)
+		return d.create(ctx, ch, coll)
 	}))
 }
 
@@ -118,7 +127,7 @@ func (d *DB) Drop(ctx context.Context, ns Namespace) (indexes int, existed bool,
 					continue
 				}
 				existed, indexes = true, 1
-				if err := ch.Drop(ctx, v); err != nil {
+				if err := d.dropLogged(ctx, ch, v); err != nil {
 					return err
 				}
 			}
@@ -128,8 +137,11 @@ func (d *DB) Drop(ctx context.Context, ns Namespace) (indexes int, existed bool,
 		if coll == nil {
 			return nil
 		}
+		if coll.Log && d.oplog != nil {
+			return mongoerr.New(mongoerr.IllegalOperation, "can't drop live oplog while replicating")
+		}
 		existed, indexes = true, coll.NumIndexes()
-		return d.drop(ctx, ch, coll)
+		return d.dropLogged(ctx, ch, coll)
 	})
 	return indexes, existed, clientError(ctx, err)
 }
@@ -147,13 +159,20 @@ func (d *DB) drop(ctx context.Context, ch *catalog.Change, coll *catalog.Collect
 // whether there were any.
 func (d *DB) DropDatabase(ctx context.Context, db string) (existed bool, err error) {
 	err = d.catalog.Change(ctx, func(ch *catalog.Change) error {
+		existed = false
 		for _, coll := range ch.Snapshot().Collections(db) {
+			if coll.Log && d.oplog != nil {
+				continue
+			}
 			existed = true
-			if err := d.drop(ctx, ch, coll); err != nil {
+			if err := d.dropLogged(ctx, ch, coll); err != nil {
 				return err
 			}
 		}
-		return nil
+		if !existed {
+			return nil
+		}
+		return d.logDropDatabase(ctx, ch, db)
 	})
 	return existed, clientError(ctx, err)
 }
@@ -180,13 +199,7 @@ func (d *DB) Rename(ctx context.Context, from, to Namespace, dropTarget bool) er
 		if err != nil {
 			return err
 		}
-		if target := ch.Collection(to.DB, to.Coll); target != nil {
-			if err := d.drop(ctx, ch, target); err != nil {
-				return err
-			}
-		}
-		_, err = ch.Rename(ctx, coll, to.DB, to.Coll)
-		return err
+		return d.rename(ctx, ch, coll, ch.Collection(to.DB, to.Coll), to.DB, to.Coll)
 	}))
 }
 

@@ -20,7 +20,7 @@ type DeleteStatement struct {
 
 // Delete runs one delete statement and returns how many documents it deleted.
 func (d *DB) Delete(ctx context.Context, op *Op, ns Namespace, s *DeleteStatement) (n int64, err error) {
-	c, err := op.compilation(d.catalog.Collection(ns.DB, ns.Coll), s.Collation, s.Let)
+	c, err := op.compilation(d.defined(op, ns), s.Collation, s.Let)
 	if err != nil {
 		return 0, err
 	}

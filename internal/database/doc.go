@@ -24,6 +24,18 @@
 // again inside: a conflict, like any failure of a write, aborts it. Its cursors
 // read through it and end with it.
 //
+// What a transaction creates is part of it, too (catalog.Pending).
+//
+// # The oplog
+//
+// With [Config.Oplog] each change adds its entry to local.oplog.rs in the storage
+// transaction that makes it; the commit gives the entry its time, which is its record
+// id. So entries are in the order of commits and have no holes (package storage). A
+// writer logs through its logWriter, a change of definitions in the catalog's change
+// (oplogddl.go), a multi-document transaction all at once when it commits
+// (oplogtxn.go). Documents from before a change go to config.system.preimages with the
+// id of the entry. A trimmer cuts off what is too much. Nothing else writes the two.
+//
 // # Capped and clustered collections
 //
 // The writers of a capped collection go one at a time, and an insert removes the

@@ -52,7 +52,10 @@ func accessTree(p *plan.Plan, s exec.Stats, scan *exec.Scan) stageNode {
 		return or
 	case p.Index == nil:
 		return stageNode{name: "COLLSCAN", filter: filterDoc(p.Filter), works: s.Works + 1, out: s.Returned, counts: docs,
-			fields: func(b *bsonval.Builder) { b.Str("direction", direction(p)) }}
+			fields: func(b *bsonval.Builder) {
+				b.Str("direction", direction(p))
+				appendRecordBounds(b, p)
+			}}
 	}
 	if p.Near != nil {
 		return nearTree(p, s)
@@ -335,5 +338,15 @@ func (e *explanation) describe(src any, sort bsonval.Doc) {
 		if i > 0 {
 			e.rejected = append(e.rejected, tree(t.Plan, t.Stats, nil))
 		}
+	}
+}
+
+// appendRecordBounds tells which part of a log is scanned.
+func appendRecordBounds(b *bsonval.Builder, p *plan.Plan) {
+	if p.MinRecord != 0 {
+		b.Value("minRecord", bsonval.TimestampBits(uint64(p.MinRecord)))
+	}
+	if p.MaxRecord != 0 {
+		b.Value("maxRecord", bsonval.TimestampBits(uint64(p.MaxRecord)))
 	}
 }

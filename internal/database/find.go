@@ -62,7 +62,7 @@ func (d *DB) Find(ctx context.Context, op *Op, ns Namespace, q *FindQuery) (*Cur
 	if err := checkTailable(op, ns, q, coll); err != nil {
 		return nil, err
 	}
-	cur := &Cursor{db: d, ns: ns, owner: op.Owner, tx: op.Txn, noTimeout: q.NoCursorTimeout}
+	cur := &Cursor{db: d, ns: ns, owner: op.Owner, tx: op.Txn, at: op.At.hold(), noTimeout: q.NoCursorTimeout}
 	cur.attach()
 	f, err := d.newFinder(ctx, op, coll, q, &cur.view)
 	if err != nil {
@@ -70,7 +70,7 @@ func (d *DB) Find(ctx context.Context, op *Op, ns Namespace, q *FindQuery) (*Cur
 		return nil, clientError(ctx, err)
 	}
 	cur.out, cur.env = f, f.c.env
-	if cur.tail, err = newTail(f, q, coll); err != nil {
+	if err = cur.tailCapped(f, q, coll); err != nil {
 		cur.Close()
 		return nil, err
 	}
@@ -359,7 +359,7 @@ func (d *DB) FindByID(ctx context.Context, ns Namespace, filter bsonval.Doc, dst
 		_, plain := idOf(filter, nil)
 		return dst, false, plain, nil
 	}
-	if coll.IsView() {
+	if coll.IsView() || coll.IDIndex() == nil {
 		return dst, false, false, nil
 	}
 	id, ok := idOf(filter, coll.Collation)

@@ -106,7 +106,7 @@ func (w *writer) findAndUpdate(ctx context.Context, u *updater, sel *selection, 
 }
 
 func (d *DB) findAndRemove(ctx context.Context, op *Op, ns Namespace, s *FindAndModify) (res FindAndModifyResult, err error) {
-	c, err := op.compilation(d.catalog.Collection(ns.DB, ns.Coll), s.Collation, s.Let)
+	c, err := op.compilation(d.defined(op, ns), s.Collation, s.Let)
 	if err != nil {
 		return res, err
 	}

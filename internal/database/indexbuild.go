@@ -9,6 +9,7 @@ import (
 	"github.com/archelon-db/archelon/internal/bsonval"
 	"github.com/archelon-db/archelon/internal/catalog"
 	"github.com/archelon-db/archelon/internal/mongoerr"
+	"github.com/archelon-db/archelon/internal/oplog"
 	"github.com/archelon-db/archelon/internal/storage"
 )
 
@@ -30,16 +31,16 @@ const (
 const buildReport = 10 * time.Second
 
 // build fills new indexes of a collection. If it fails they are gone.
-func (d *DB) build(ctx context.Context, coll *catalog.Collection, indexes []*catalog.Index) error {
-	b := &indexBuild{db: d, ns: Namespace{DB: coll.DB, Coll: coll.Name}, uuid: coll.UUID, indexes: indexes, began: time.Now()}
+func (d *DB) build(ctx context.Context, coll *catalog.Collection, indexes []*catalog.Index, id oplog.UUID) error {
+	b := &indexBuild{db: d, ns: Namespace{DB: coll.DB, Coll: coll.Name}, uuid: coll.UUID, indexes: indexes, id: id, began: time.Now()}
 	b.reported = b.began
 	err := b.run(ctx)
 	if err == nil {
-		err = b.finish(ctx, true)
+		err = b.finish(ctx, nil)
 	}
 	if err != nil {
 		d.log.Info("index build failed", "ns", b.ns.String(), "indexes", b.names(), "error", err)
-		return errors.Join(err, b.finish(context.WithoutCancel(ctx), false))
+		return errors.Join(err, b.finish(context.WithoutCancel(ctx), err))
 	}
 	d.log.Info("index build done", "ns", b.ns.String(), "indexes", b.names(), "documents", b.done, "took", time.Since(b.began))
 	return nil
@@ -51,6 +52,7 @@ type indexBuild struct {
 	ns      Namespace
 	uuid    catalog.UUID
 	indexes []*catalog.Index
+	id      oplog.UUID // in the log
 
 	last            storage.RecordID // the last record that is in the indexes
 	done            int64
@@ -162,14 +164,18 @@ func (b *indexBuild) fill(ctx context.Context, w *writer, it storage.RecordItera
 	return last, docs, size, it.Err()
 }
 
-// finish makes the indexes ready, or removes them.
-func (b *indexBuild) finish(ctx context.Context, success bool) error {
+// finish makes the indexes ready, or removes them if the build has failed.
+func (b *indexBuild) finish(ctx context.Context, failure error) error {
 	return b.db.catalog.Change(ctx, func(ch *catalog.Change) error {
 		coll, err := b.collection(ch.Snapshot())
-		if !success {
-			return b.abandon(ctx, ch)
+		if failure != nil {
+			return b.abandon(ctx, ch, failure)
 		}
 		if err != nil {
+			return err
+		}
+		o := oplog.CommitIndexBuild(coll.Name, b.id, indexSpecs(b.indexes)...)
+		if err := b.db.logCommand(ctx, ch, coll, o, nil); err != nil {
 			return err
 		}
 		return ch.Put(ctx, coll.With(func(c *catalog.Collection) {
@@ -185,7 +191,7 @@ func (b *indexBuild) finish(ctx context.Context, success bool) error {
 }
 
 // abandon removes what is left of the indexes.
-func (b *indexBuild) abandon(ctx context.Context, ch *catalog.Change) error {
+func (b *indexBuild) abandon(ctx context.Context, ch *catalog.Change, failure error) error {
 	coll := ch.Collection(b.ns.DB, b.ns.Coll)
 	if coll == nil || coll.UUID != b.uuid {
 		return nil
@@ -202,7 +208,21 @@ func (b *indexBuild) abandon(ctx context.Context, ch *catalog.Change) error {
 	if len(drop) == 0 {
 		return nil
 	}
+	o := oplog.AbortIndexBuild(coll.Name, b.id, causeOf(failure), indexSpecs(b.indexes)...)
+	if err := b.db.logCommand(ctx, ch, coll, o, nil); err != nil {
+		return err
+	}
 	return removeIndexes(ctx, ch, coll, drop)
+}
+
+// causeOf is an error as the log tells it.
+func causeOf(err error) bsonval.Doc {
+	e := mongoerr.As(err)
+	if e == nil {
+		e = mongoerr.New(mongoerr.InternalError, "%v", err)
+	}
+	return bsonval.NewBuilder().Bool("ok", false).Int32("code", int32(e.Code)).Str("codeName", e.Code.Name()).
+		Str("errmsg", e.Message).Build()
 }
 
 // buildPoll is how often somebody who waits for a build looks.

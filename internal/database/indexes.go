@@ -7,6 +7,7 @@ import (
 	"github.com/archelon-db/archelon/internal/bsonval"
 	"github.com/archelon-db/archelon/internal/catalog"
 	"github.com/archelon-db/archelon/internal/mongoerr"
+	"github.com/archelon-db/archelon/internal/oplog"
 	"github.com/archelon-db/archelon/internal/storage"
 )
 
@@ -20,15 +21,9 @@ type CreatedIndexes struct {
 // none, and fills them. Those that exist already are left alone. Either all are
 // there when it returns or, with an error, none of the new ones.
 func (d *DB) CreateIndexes(ctx context.Context, ns Namespace, specs []bsonval.Doc) (CreatedIndexes, error) {
-	if len(specs) == 0 {
-		return CreatedIndexes{}, mongoerr.New(mongoerr.BadValue, "Must specify at least one index to create")
-	}
-	parsed := make([]*indexSpec, len(specs))
-	for i, spec := range specs {
-		var err error
-		if parsed[i], err = parseIndexSpec(spec); err != nil {
-			return CreatedIndexes{}, err
-		}
+	parsed, err := parseIndexSpecs(specs)
+	if err != nil {
+		return CreatedIndexes{}, err
 	}
 	for {
 		a := &indexAddition{db: d, ns: ns, specs: parsed}
@@ -43,10 +38,24 @@ func (d *DB) CreateIndexes(ctx context.Context, ns Namespace, specs []bsonval.Do
 			}
 			continue
 		case len(a.building) > 0:
-			err = d.build(ctx, a.coll, a.building)
+			err = d.build(ctx, a.coll, a.building, a.build)
 		}
 		return a.result, clientError(ctx, err)
 	}
+}
+
+func parseIndexSpecs(specs []bsonval.Doc) ([]*indexSpec, error) {
+	if len(specs) == 0 {
+		return nil, mongoerr.New(mongoerr.BadValue, "Must specify at least one index to create")
+	}
+	parsed := make([]*indexSpec, len(specs))
+	for i, spec := range specs {
+		var err error
+		if parsed[i], err = parseIndexSpec(spec); err != nil {
+			return nil, err
+		}
+	}
+	return parsed, nil
 }
 
 // indexAddition adds index specifications to a collection's catalog entry.
@@ -58,6 +67,7 @@ type indexAddition struct {
 	coll     *catalog.Collection // as it became
 	added    []*catalog.Index
 	building []*catalog.Index // those added that have to be filled
+	build    oplog.UUID       // names that in the log
 	waitFor  *catalog.Index   // an index being built by somebody else; nothing was added
 	result   CreatedIndexes
 }
@@ -79,6 +89,8 @@ func (a *indexAddition) register(ctx context.Context, ch *catalog.Change) error 
 		}
 	case coll.IsView():
 		return errIsView(a.ns)
+	case coll.Log:
+		return mongoerr.New(mongoerr.CannotCreateIndex, "cannot create an index on the oplog: %s", a.ns)
 	default:
 		if err := ch.Hold(coll); err != nil {
 			return err
@@ -88,14 +100,12 @@ func (a *indexAddition) register(ctx context.Context, ch *catalog.Change) error 
 	if err := a.add(coll); err != nil || a.waitFor != nil {
 		return err
 	}
-	a.result.After = coll.NumIndexes() + len(a.added)
-	if a.result.After > maxIndexes {
-		return mongoerr.New(mongoerr.CannotCreateIndex, "add index fails, too many indexes for %s key:%s", a.ns,
-			bsonval.FormatDoc(a.added[len(a.added)-1].Key))
+	if err := a.count(); err != nil {
+		return err
 	}
 	if fresh {
 		coll.Indexes = append(coll.Indexes, a.added...)
-		return ch.Create(ctx, coll)
+		return a.db.create(ctx, ch, coll)
 	}
 	if len(a.added) == 0 {
 		return nil
@@ -113,7 +123,24 @@ func (a *indexAddition) register(ctx context.Context, ch *catalog.Change) error 
 		}
 	}
 	a.coll = coll.With(func(c *catalog.Collection) { c.Indexes = append(c.Indexes, a.added...) })
-	return ch.Put(ctx, a.coll)
+	if err := ch.Put(ctx, a.coll); err != nil {
+		return err
+	}
+	if empty {
+		return a.db.logIndexes(ctx, ch, coll, a.added)
+	}
+	a.build = oplog.UUID(catalog.NewUUID())
+	return a.db.logCommand(ctx, ch, coll, oplog.StartIndexBuild(coll.Name, a.build, indexSpecs(a.added)...), nil)
+}
+
+// count says how many indexes there will be, unless they are too many.
+func (a *indexAddition) count() error {
+	a.result.After = a.result.Before + len(a.added)
+	if a.result.After > maxIndexes {
+		return mongoerr.New(mongoerr.CannotCreateIndex, "add index fails, too many indexes for %s key:%s", a.ns,
+			bsonval.FormatDoc(a.added[len(a.added)-1].Key))
+	}
+	return nil
 }
 
 // add fills a.added with the indexes that are not there yet.
@@ -227,6 +254,9 @@ func (d *DB) DropIndexes(ctx context.Context, ns Namespace, which bsonval.Value)
 		if err != nil || len(drop) == 0 {
 			return err
 		}
+		if err := d.logDroppedIndexes(ctx, ch, coll, drop); err != nil {
+			return err
+		}
 		return removeIndexes(ctx, ch, coll, drop)
 	})
 	return was, clientError(ctx, err)
@@ -252,7 +282,7 @@ func chooseIndexes(coll *catalog.Collection, which bsonval.Value) ([]*catalog.In
 	switch which.Type() {
 	case bsonval.TypeString:
 		if which.Str() == "*" {
-			return coll.Indexes[1:], nil
+			return droppable(coll), nil
 		}
 		return namedIndexes(coll, which.Str())
 	case bsonval.TypeArray:
@@ -264,7 +294,7 @@ func chooseIndexes(coll *catalog.Collection, which bsonval.Value) ([]*catalog.In
 					"dropIndexes 'index' field must contain only strings when it is an array, found %s", it.Value().Type())
 			}
 			if it.Value().Str() == "*" {
-				return coll.Indexes[1:], nil
+				return droppable(coll), nil
 			}
 			names = append(names, it.Value().Str())
 		}
@@ -274,6 +304,14 @@ func chooseIndexes(coll *catalog.Collection, which bsonval.Value) ([]*catalog.In
 	}
 	return nil, mongoerr.New(mongoerr.TypeMismatch,
 		"BSON field 'dropIndexes.index' is the wrong type '%s', expected types '[string, array, object]'", which.Type())
+}
+
+// droppable are the indexes but that on _id.
+func droppable(coll *catalog.Collection) []*catalog.Index {
+	if len(coll.Indexes) == 0 {
+		return nil
+	}
+	return coll.Indexes[1:]
 }
 
 func namedIndexes(coll *catalog.Collection, names ...string) ([]*catalog.Index, error) {

@@ -61,6 +61,7 @@ func (d *DB) insertBatch(ctx context.Context, op *Op, ns Namespace, docs []bsonv
 				return err
 			}
 			size += len(docs[taken])
+			w.stmt = base + taken
 			err := w.insertOne(ctx, docs[taken])
 			if err == nil {
 				res.N++
@@ -116,7 +117,7 @@ func (d *DB) writeCreating(ctx context.Context, op *Op, ns Namespace, fn func(*w
 		if !errors.Is(err, errNoCollection) {
 			return err
 		}
-		if err := d.createImplicitly(ctx, ns); err != nil {
+		if err := d.createImplicitly(ctx, op, ns); err != nil {
 			return err
 		}
 	}

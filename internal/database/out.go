@@ -63,11 +63,11 @@ func (w *outWriter) create(ctx context.Context, options bsonval.Doc, specs []bso
 	}
 	return w.db.catalog.Change(ctx, func(ch *catalog.Change) error {
 		if old := ch.Collection(w.temp.DB, w.temp.Coll); old != nil {
-			if err := ch.Drop(ctx, old); err != nil {
+			if err := w.db.dropLogged(ctx, ch, old); err != nil {
 				return err
 			}
 		}
-		return ch.Create(ctx, coll)
+		return w.db.create(ctx, ch, coll)
 	})
 }
 
@@ -98,13 +98,8 @@ func (w *outWriter) Commit(ctx context.Context) error {
 	}
 	w.done = true
 	return w.db.catalog.Change(ctx, func(ch *catalog.Change) error {
-		if old := ch.Collection(w.target.DB, w.target.Coll); old != nil {
-			if err := ch.Drop(ctx, old); err != nil {
-				return err
-			}
-		}
-		_, err := ch.Rename(ctx, ch.Collection(w.temp.DB, w.temp.Coll), w.target.DB, w.target.Coll)
-		return err
+		old := ch.Collection(w.target.DB, w.target.Coll)
+		return w.db.rename(ctx, ch, ch.Collection(w.temp.DB, w.temp.Coll), old, w.target.DB, w.target.Coll)
 	})
 }
 
@@ -120,7 +115,7 @@ func (w *outWriter) Abort() {
 		if coll == nil {
 			return nil
 		}
-		return ch.Drop(ctx, coll)
+		return w.db.dropLogged(ctx, ch, coll)
 	})
 	if err != nil {
 		w.db.log.Error("drop temporary collection of $out", "ns", w.temp.String(), "error", err)

@@ -9,27 +9,43 @@ import (
 	"github.com/archelon-db/archelon/internal/plan"
 )
 
-// tail is what a tailable cursor has beyond others: at the end of its capped
-// collection it stays open and goes on with what is inserted later.
-type tail struct {
-	finder *finder
-	coll   *catalog.Collection
-	await  bool            // it waits for documents at the end
-	next   <-chan struct{} // closed when something has been committed since the batch began
-	killed chan struct{}   // closed when the cursor is killed while in use
+// tail is what a cursor has that stays open at its end and goes on with what comes
+// later.
+type tail interface {
+	// begin is called before a batch takes its snapshot.
+	begin(c *Cursor) error
+	// alive says whether the cursor stays open at the end.
+	alive() bool
+	// waits says whether whoever reads the cursor is to wait for more at the end.
+	waits() bool
+	// arrived returns a channel that can be received from when there may be more
+	// than there was when the batch began.
+	arrived() <-chan struct{}
 }
 
-// newTail makes a cursor's tail, if the query asks for one and can have it.
-func newTail(f *finder, q *FindQuery, coll *catalog.Collection) (*tail, error) {
+// goOn gives the cursor a tail.
+func (c *Cursor) goOn(t tail) { c.tail, c.killing = t, make(chan struct{}) }
+
+// cappedTail goes on with what is inserted into a capped collection.
+type cappedTail struct {
+	finder *finder
+	coll   *catalog.Collection
+	await  bool
+	next   <-chan struct{} // closed when something has been committed since the batch began
+}
+
+// tailCapped makes a cursor's tail, if the query asks for one and can have it.
+func (c *Cursor) tailCapped(f *finder, q *FindQuery, coll *catalog.Collection) error {
 	switch {
 	case !q.Tailable || coll == nil:
-		return nil, nil
+		return nil
 	case f.scan.Plan.Near != nil:
-		return nil, mongoerr.New(mongoerr.BadValue, "Tailable cursors and geo $near cannot be used together")
+		return mongoerr.New(mongoerr.BadValue, "Tailable cursors and geo $near cannot be used together")
 	case f.scan.Plan.Text != nil:
-		return nil, mongoerr.New(mongoerr.BadValue, "text and tailable cursor not allowed in same query")
+		return mongoerr.New(mongoerr.BadValue, "text and tailable cursor not allowed in same query")
 	}
-	return &tail{finder: f, coll: coll, await: q.AwaitData, killed: make(chan struct{})}, nil
+	c.goOn(&cappedTail{finder: f, coll: coll, await: q.AwaitData})
+	return nil
 }
 
 // checkTailable says whether a query may have a tailable cursor on a collection.
@@ -69,8 +85,7 @@ func tailHint(h *plan.Hint) *plan.Hint {
 	return &plan.Hint{Natural: 1}
 }
 
-// begin is called before a batch takes its snapshot.
-func (t *tail) begin(c *Cursor) error {
+func (t *cappedTail) begin(c *Cursor) error {
 	if t.await {
 		t.next = t.coll.Guard.Arrivals.Next()
 	}
@@ -81,12 +96,15 @@ func (t *tail) begin(c *Cursor) error {
 	return nil
 }
 
-// alive says whether the cursor stays open at the end. It does not if it has seen
-// nothing, for then there is no place to go on from, nor at its limit.
-func (t *tail) alive() bool { return t.finder.left != 0 && t.finder.scan.Positioned() }
+// alive is false for a cursor that has seen nothing, for then there is no place to go
+// on from, and for one at its limit.
+func (t *cappedTail) alive() bool { return t.finder.left != 0 && t.finder.scan.Positioned() }
 
-// AwaitsData says that the cursor waits at the end of its collection.
-func (c *Cursor) AwaitsData() bool { return c.tail != nil && c.tail.await }
+func (t *cappedTail) waits() bool              { return t.await }
+func (t *cappedTail) arrived() <-chan struct{} { return t.next }
+
+// AwaitsData says that the cursor waits at its end.
+func (c *Cursor) AwaitsData() bool { return c.tail != nil && c.tail.waits() }
 
 // AwaitBatch is AppendBatch for a cursor that waits: if there is nothing it waits
 // up to the given time for documents to be inserted.
@@ -99,11 +117,11 @@ func (c *Cursor) AwaitBatch(ctx context.Context, dst []byte, n int, patience tim
 	defer over.Stop()
 	for err == nil && count == 0 && more {
 		select {
-		case <-c.tail.next:
+		case <-c.tail.arrived():
 			out, count, more, err = c.AppendBatch(ctx, dst, n)
 		case <-over.C:
 			return out, count, more, nil
-		case <-c.tail.killed:
+		case <-c.killing:
 			return dst, 0, false, mongoerr.New(mongoerr.CursorKilled, "cursor was killed while it waited")
 		case <-ctx.Done():
 			return dst, 0, false, clientError(ctx, ctx.Err())

@@ -119,9 +119,10 @@ func (s *indexSpec) appendText(b *bsonval.Builder) {
 	b.Str("default_language", language).Str("language_override", override).Int32("textIndexVersion", text.Version)
 }
 
-// textSpec says what the text index of a collection searches; nil if it has none.
-func (d *DB) textSpec(ns Namespace) *text.Spec {
-	return d.catalog.Collection(ns.DB, ns.Coll).TextSpec()
+// textSpec says, for an operation, what the text index of a collection searches; nil
+// if it has none.
+func (d *DB) textSpec(op *Op) func(Namespace) *text.Spec {
+	return func(ns Namespace) *text.Spec { return d.defined(op, ns).TextSpec() }
 }
 
 // hasTextIndex says whether a collection has a text index or gets one.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/archelon-db/archelon/internal/bsonval"
 	"github.com/archelon-db/archelon/internal/catalog"
 	"github.com/archelon-db/archelon/internal/mongoerr"
 	"github.com/archelon-db/archelon/internal/storage"
@@ -36,16 +37,17 @@ type Transaction struct {
 	txn   storage.Txn
 	snap  *catalog.Snapshot // the definitions as of the snapshot; nil before the first operation
 	parts map[Namespace]*part
-	// made are the collections whose definitions the transaction has changed itself.
-	made  map[Namespace]*catalog.Collection
-	wrote bool
-	ended bool
+	// pending are the collections that the transaction has created itself; they are
+	// among parts.
+	pending *catalog.Pending
+	log     transactionLog
+	wrote   bool
+	ended   bool
 }
 
 // part is a collection that a transaction has touched.
 type part struct {
 	coll         *catalog.Collection
-	wrote        bool
 	count, bytes int64 // change of its documents so far
 	marks        []multikeyMark
 }
@@ -55,10 +57,18 @@ var errAborted = mongoerr.New(mongoerr.NoSuchTransaction, "The transaction has b
 
 // BeginTransaction starts a transaction.
 func (d *DB) BeginTransaction() *Transaction {
-	t := &Transaction{
-		db: d, txn: d.engine.Begin(storage.TxnOptions{ConflictWait: transactionWait}),
-		parts: map[Namespace]*part{}, made: map[Namespace]*catalog.Collection{},
-	}
+	return d.beginTransaction(storage.TxnOptions{ConflictWait: transactionWait})
+}
+
+// SetSession names the transaction in the oplog: lsid is {id, uid}. It is called before
+// the first operation.
+func (t *Transaction) SetSession(lsid bsonval.Doc, txnNumber int64) {
+	t.log.lsid, t.log.number = lsid, txnNumber
+}
+
+func (d *DB) beginTransaction(opts storage.TxnOptions) *Transaction {
+	t := &Transaction{db: d, txn: d.engine.Begin(opts), parts: map[Namespace]*part{}}
+	t.pending = d.catalog.Pending(t.txn)
 	d.transactions.add(t)
 	return t
 }
@@ -108,7 +118,7 @@ func (t *Transaction) collection(ctx context.Context, ns Namespace) (*catalog.Co
 // was created since is fine: nothing in it is visible, so it is empty.
 func (t *Transaction) checkSame(ns Namespace, coll *catalog.Collection) error {
 	old := t.snap.Collection(ns.DB, ns.Coll)
-	if old == coll || old == nil || coll != nil && t.made[ns] == coll {
+	if old == coll || old == nil {
 		return nil
 	}
 	return mongoerr.New(mongoerr.SnapshotUnavailable, "Unable to read from a snapshot due to pending collection catalog "+
@@ -168,17 +178,15 @@ func (t *Transaction) writeOnce(ctx context.Context, op *Op, ns Namespace, fn fu
 	case coll.Capped != nil:
 		return errCappedInTransaction(ns)
 	}
-	if coll.Capped != nil {
-		return mongoerr.New(mongoerr.OperationNotSupportedInTransaction,
-			"Collection '%s' is a capped collection. Writes in transactions are not allowed on capped collections.", ns)
-	}
 	w := &writer{db: t.db, op: op, coll: coll, txn: t.txn}
+	w.log.begin(w)
+	defer w.log.end(false)
 	if err := fn(w); err != nil {
 		return err
 	}
 	p := t.parts[ns]
 	p.count, p.bytes, p.marks = p.count+w.count, p.bytes+w.bytes, append(p.marks, w.marks...)
-	p.wrote, t.wrote = true, true
+	t.wrote = true
 	return nil
 }
 
@@ -198,12 +206,24 @@ func (t *Transaction) Commit(ctx context.Context, before func(context.Context, s
 			return clientError(ctx, err)
 		}
 	}
-	if err := ctx.Err(); err != nil {
+	count, bytes, err := t.log.append(ctx, t.db.oplog, t.txn)
+	if err == nil {
+		err = ctx.Err()
+	}
+	if err != nil {
 		return clientError(ctx, err)
 	}
 	// Once begun, a commit is not torn by a client that goes away.
-	if _, err := t.txn.Commit(context.WithoutCancel(ctx)); err != nil {
+	ctx = context.WithoutCancel(ctx)
+	err = t.pending.Commit(ctx, t.checkPublished, func() error {
+		_, err := t.txn.Commit(ctx)
+		return err
+	})
+	if err != nil {
 		return clientError(ctx, err)
+	}
+	if t.db.oplog != nil {
+		t.db.oplog.committed(count, bytes)
 	}
 	for _, p := range t.parts {
 		for _, m := range p.marks {
@@ -239,13 +259,27 @@ func (d *DB) lookUp(ctx context.Context, op *Op, ns Namespace) (*catalog.Collect
 	if op.Txn != nil {
 		return op.Txn.collection(ctx, ns)
 	}
+	if op.At != nil {
+		return op.At.collection(ns)
+	}
 	return d.catalog.Collection(ns.DB, ns.Coll), nil
+}
+
+// defined returns a collection's definition for an operation, which has looked it
+// up or is about to write it; nil if there is none.
+func (d *DB) defined(op *Op, ns Namespace) *catalog.Collection {
+	if op.Txn != nil {
+		if p := op.Txn.parts[ns]; p != nil {
+			return p.coll
+		}
+	}
+	return d.catalog.Collection(ns.DB, ns.Coll)
 }
 
 // reading is what an operation reads through; the caller calls end.
 func (d *DB) reading(op *Op) (txn storage.Txn, end func(), err error) {
 	if op.Txn == nil {
-		txn = d.engine.Begin(storage.TxnOptions{ReadOnly: true})
+		txn = d.engine.Begin(op.At.options())
 		return txn, txn.Rollback, nil
 	}
 	return op.Txn.txn, func() {}, op.Txn.begin()

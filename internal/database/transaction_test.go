@@ -297,34 +297,101 @@ func TestTransactionsThatCreateDoNotDeadlock(t *testing.T) {
 	}
 }
 
-// TestTransactionCreates pins what differs from MongoDB: definitions are there at once.
+// TestTransactionCreates: what a transaction creates is there for itself at once and
+// for others with the commit.
 func TestTransactionCreates(t *testing.T) {
 	d := open(t)
+	unique := []bsonval.Doc{doc(t, `{"v": 2, "key": {"v": 1}, "name": "v_1", "unique": true}`)}
+	for _, end := range []string{"abort", "commit"} {
+		tx := begin(t, d)
+		if err := d.CreateIn(t.Context(), opIn(t, d, tx), ns, doc(t, `{"collation": {"locale": "en", "strength": 2}}`)); err != nil {
+			t.Fatal(err)
+		}
+		want(t, findIn(t, d, tx))
+		res, err := d.CreateIndexesIn(t.Context(), opIn(t, d, tx), ns, unique)
+		if err != nil || res.Before != 1 || res.After != 2 || res.CreatedCollection {
+			t.Fatalf("%+v, %v", res, err)
+		}
+		if err := insertIn(t, d, tx, ns, `{"_id": "a", "v": [1, 2]}`); err != nil {
+			t.Fatal(err)
+		}
+		want(t, findIn(t, d, tx), `{ _id: "a", v: [ 1, 2 ] }`)
+		up, err := d.Update(t.Context(), opIn(t, d, tx), ns, &UpdateStatement{
+			Filter: doc(t, `{"_id": "A"}`), Update: bsonval.Document(doc(t, `{"$push": {"v": 3}}`)),
+		})
+		if err != nil || up.Modified != 1 {
+			t.Errorf("update under the collection's collation: %+v, %v", up, err)
+		}
+		if _, err := d.CreateIndexesIn(t.Context(), opIn(t, d, tx), ns, unique); err != nil {
+			t.Errorf("an index that is there: %v", err)
+		}
+		_, err = d.CreateIndexesIn(t.Context(), opIn(t, d, tx), ns, []bsonval.Doc{doc(t, `{"v": 2, "key": {"w": 1}, "name": "w_1"}`)})
+		fails(t, err, mongoerr.OperationNotSupportedInTransaction)
+		other := Namespace{DB: ns.DB, Coll: "implicit"}
+		if err := insertIn(t, d, tx, other, `{"_id": 1}`); err != nil {
+			t.Fatal(err)
+		}
+		if names := d.ListCollections(ns.DB, true); len(names) != 0 {
+			t.Errorf("others see %v", names)
+		}
+		want(t, findIn(t, d, nil))
+		if end == "abort" {
+			tx.Abort()
+			if names := d.ListCollections(ns.DB, true); len(names) != 0 {
+				t.Errorf("after the abort there is %v", names)
+			}
+			continue
+		}
+		commit(t, tx)
+		want(t, findIn(t, d, nil), `{ _id: "a", v: [ 1, 2, 3 ] }`)
+		coll := d.Catalog().Collection(ns.DB, ns.Coll)
+		if coll == nil || len(coll.Indexes) != 2 || coll.Guard.Count.Load() != 1 || !coll.Indexes[1].IsMultikey() {
+			t.Errorf("collection after the commit: %+v", coll)
+		}
+		sound(t, d, ns)
+		sound(t, d, other)
+	}
+	if n, existed, err := d.Drop(t.Context(), ns); n != 2 || !existed || err != nil {
+		t.Errorf("drop: %d, %v, %v", n, existed, err)
+	}
+}
+
+// TestTransactionsCreateTheSame: the first commit wins, be it of a transaction or not.
+func TestTransactionsCreateTheSame(t *testing.T) {
+	d := open(t)
+	for _, plain := range []bool{false, true} {
+		first, second := begin(t, d), begin(t, d)
+		for _, tx := range []*Transaction{first, second} {
+			if err := insertIn(t, d, tx, ns, `{"_id": 1}`); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if plain {
+			first.Abort()
+			insert(t, d, doc(t, `{"_id": 1}`))
+		} else {
+			commit(t, first)
+		}
+		fails(t, second.Commit(t.Context(), nil), mongoerr.WriteConflict)
+		want(t, findIn(t, d, nil), `{ _id: 1 }`)
+		sound(t, d, ns)
+		if _, _, err := d.Drop(t.Context(), ns); err != nil {
+			t.Fatal(err)
+		}
+	}
 	tx := begin(t, d)
-	index := []bsonval.Doc{doc(t, `{"v": 2, "key": {"v": 1}, "name": "v_1", "unique": true}`)}
-	if err := d.CreateIn(t.Context(), opIn(t, d, tx), ns, bsonval.EmptyDoc); err != nil {
+	if err := insertIn(t, d, tx, ns, `{"_id": 1}`); err != nil {
 		t.Fatal(err)
 	}
-	want(t, findIn(t, d, tx))
-	res, err := d.CreateIndexesIn(t.Context(), opIn(t, d, tx), ns, index)
-	if err != nil || res.After != 2 {
-		t.Fatalf("%+v, %v", res, err)
-	}
-	if err := insertIn(t, d, tx, ns, `{"_id": 1, "v": 1}`); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := d.CreateIndexesIn(t.Context(), opIn(t, d, tx), ns, index); err != nil {
-		t.Errorf("an index that is there: %v", err)
-	}
-	_, err = d.CreateIndexesIn(t.Context(), opIn(t, d, tx), ns, []bsonval.Doc{doc(t, `{"v": 2, "key": {"w": 1}, "name": "w_1"}`)})
-	fails(t, err, mongoerr.OperationNotSupportedInTransaction)
+	fails(t, d.CreateIn(t.Context(), opIn(t, d, tx), ns, doc(t, `{"capped": true, "size": 4096}`)), mongoerr.NamespaceExists)
 	tx.Abort()
-	coll := d.Catalog().Collection(ns.DB, ns.Coll)
-	if coll == nil || len(coll.Indexes) != 2 {
-		t.Errorf("the definition went with the transaction: %+v", coll)
-	}
-	want(t, findIn(t, d, nil))
-	sound(t, d, ns)
+	insert(t, d, doc(t, `{"_id": 1}`))
+	tx = begin(t, d)
+	_, err := d.CreateIndexesIn(t.Context(), opIn(t, d, tx), ns, []bsonval.Doc{doc(t, `{"v": 2, "key": {"w": 1}, "name": "w_1"}`)})
+	fails(t, err, mongoerr.OperationNotSupportedInTransaction)
+	fails(t, d.CreateIn(t.Context(), opIn(t, d, tx), Namespace{DB: ns.DB, Coll: "v"}, doc(t, `{"viewOn": "c", "pipeline": []}`)),
+		mongoerr.OperationNotSupportedInTransaction)
+	tx.Abort()
 }
 
 func TestTransactionRefusesCapped(t *testing.T) {

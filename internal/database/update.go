@@ -8,6 +8,7 @@ import (
 	"github.com/archelon-db/archelon/internal/collation"
 	"github.com/archelon-db/archelon/internal/expr"
 	"github.com/archelon-db/archelon/internal/mongoerr"
+	"github.com/archelon-db/archelon/internal/oplog"
 	"github.com/archelon-db/archelon/internal/pipeline"
 	"github.com/archelon-db/archelon/internal/plan"
 	"github.com/archelon-db/archelon/internal/storage"
@@ -45,10 +46,13 @@ type updater struct {
 	c    *compilation
 	prog *update.Program
 	ec   *expr.Context
+
+	as      logForm
+	targets *oplog.Targets // what the operators name; nil for other updates
 }
 
 func (d *DB) newUpdater(op *Op, ns Namespace, s *UpdateStatement) (*updater, error) {
-	c, err := op.compilation(d.catalog.Collection(ns.DB, ns.Coll), s.Collation, s.Let)
+	c, err := op.compilation(d.defined(op, ns), s.Collation, s.Let)
 	if err != nil {
 		return nil, err
 	}
@@ -69,7 +73,17 @@ func (d *DB) newUpdater(op *Op, ns Namespace, s *UpdateStatement) (*updater, err
 	if err != nil {
 		return nil, err
 	}
-	return &updater{s: s, c: c, prog: prog}, nil
+	u := &updater{s: s, c: c, prog: prog}
+	if d.oplog == nil {
+		return u, nil
+	}
+	switch prog.Kind() {
+	case update.Replacement:
+		u.as = logWhole
+	case update.Operators:
+		u.as, u.targets = logOperators, oplog.NewTargets(prog.LoggedPaths()...)
+	}
+	return u, nil
 }
 
 // Update runs one update statement. The collection is created if an upsert
@@ -184,6 +198,7 @@ func (w *writer) change(ctx context.Context, u *updater, t target) (doc bsonval.
 	if err := w.validate(ctx, doc, t.doc); err != nil {
 		return nil, false, err
 	}
+	w.as, w.targets = u.as, u.targets
 	return doc, true, w.replace(ctx, t.id, t.doc, doc, u.prog.Touches)
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/archelon-db/archelon/internal/keystring"
 	"github.com/archelon-db/archelon/internal/match"
 	"github.com/archelon-db/archelon/internal/mongoerr"
+	"github.com/archelon-db/archelon/internal/oplog"
 	"github.com/archelon-db/archelon/internal/storage"
 )
 
@@ -35,6 +36,11 @@ type writer struct {
 	// Change of the collection's number and size of documents by this
 	// transaction.
 	count, bytes int64
+
+	log     logWriter
+	stmt    int            // the statement under way, for the log
+	as      logForm        // how updates are logged
+	targets *oplog.Targets // of an update by operators
 
 	// oldest is the record id from which records of a capped collection are left.
 	oldest storage.RecordID
@@ -99,6 +105,8 @@ func (d *DB) writeOnce(ctx context.Context, ns Namespace, w *writer, fn func(*wr
 	}
 	w.txn = d.engine.Begin(storage.TxnOptions{NoSync: w.op.NoSync, ConflictWait: conflictWait})
 	defer w.txn.Rollback()
+	w.log.begin(w)
+	defer w.log.end(false)
 	if err := fn(w); err != nil {
 		return err
 	}
@@ -112,6 +120,7 @@ func (d *DB) writeOnce(ctx context.Context, ns Namespace, w *writer, fn func(*wr
 	}
 	coll.Guard.Count.Add(w.count)
 	coll.Guard.Bytes.Add(w.bytes)
+	w.log.end(true)
 	if coll.Capped != nil {
 		w.arrived()
 	}
@@ -127,6 +136,8 @@ func (d *DB) lockForWrite(ns Namespace) (*catalog.Collection, error) {
 			return nil, errNoCollection
 		case coll.IsView():
 			return nil, mongoerr.New(mongoerr.CommandNotSupportedOnView, "Namespace %s is a view, not a collection", ns)
+		case coll.Log:
+			return nil, errWriteLog(ns)
 		}
 		coll.Guard.RLock()
 		if d.catalog.Collection(ns.DB, ns.Coll) == coll {
@@ -163,6 +174,9 @@ func (w *writer) insert(ctx context.Context, doc bsonval.Doc) error {
 	}
 	w.count++
 	w.bytes += int64(len(doc))
+	if err := w.log.inserted(ctx, w, doc); err != nil {
+		return err
+	}
 	if w.coll.Capped != nil {
 		return w.removeOldest(ctx, id)
 	}
@@ -195,7 +209,10 @@ func (w *writer) replace(ctx context.Context, id storage.RecordID, old, doc bson
 		}
 	}
 	w.bytes += int64(len(doc) - len(old))
-	return w.txn.Update(ctx, w.coll.Table, id, doc)
+	if err := w.txn.Update(ctx, w.coll.Table, id, doc); err != nil {
+		return err
+	}
+	return w.log.replaced(ctx, w, old, doc)
 }
 
 // affected says whether an update may change a document's keys in an index.
@@ -225,7 +242,10 @@ func (w *writer) remove(ctx context.Context, id storage.RecordID, doc bsonval.Do
 	}
 	w.count--
 	w.bytes -= int64(len(doc))
-	return w.txn.Delete(ctx, w.coll.Table, id)
+	if err := w.txn.Delete(ctx, w.coll.Table, id); err != nil {
+		return err
+	}
+	return w.log.removed(ctx, w, doc)
 }
 
 // keysOf computes a document's keys in an index: none if it is not in a partial

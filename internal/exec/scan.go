@@ -247,7 +247,9 @@ func (s *Scan) nextRecord(ctx context.Context) (Row, error) {
 		if err := s.checkPosition(ctx); err != nil {
 			return Row{}, err
 		}
-		r := storage.RecordRange{Reverse: s.Plan.Reverse}
+		r := storage.RecordRange{
+			Min: storage.RecordID(s.Plan.MinRecord), Max: storage.RecordID(s.Plan.MaxRecord), Reverse: s.Plan.Reverse,
+		}
 		if s.lastID != 0 && s.Plan.Reverse {
 			r.Max = s.lastID - 1
 			if r.Max == 0 {
@@ -255,6 +257,9 @@ func (s *Scan) nextRecord(ctx context.Context) (Row, error) {
 			}
 		} else if s.lastID != 0 {
 			r.Min = s.lastID + 1
+		}
+		if r.Max != 0 && r.Min > r.Max {
+			return Row{}, io.EOF
 		}
 		it, err := s.view.txn.Scan(ctx, s.coll.Table, r)
 		if err != nil {

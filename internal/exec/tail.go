@@ -30,6 +30,6 @@ func (s *Scan) Resume() {
 	}
 }
 
-// Positioned says whether a collection scan has seen a record, from which it can
-// go on.
-func (s *Scan) Positioned() bool { return s.lastID != 0 }
+// Positioned says whether a collection scan knows where to go on: behind the record
+// it has seen last, or in a log where its range begins.
+func (s *Scan) Positioned() bool { return s.lastID != 0 || s.Plan.MinRecord != 0 }

@@ -35,6 +35,9 @@ type Error struct {
 	Message string
 	Labels  []string
 
+	// Name is the name of a code that is not MongoDB's. Empty means Code.Name.
+	Name string
+
 	// Extra is BSON of further reply fields (keyPattern and keyValue of a
 	// duplicate key, errInfo of a failed validation): the elements of a whole
 	// document. Nil for most errors.
@@ -50,6 +53,14 @@ func New(code Code, format string, args ...any) *Error {
 }
 
 func (e *Error) Error() string { return e.Message }
+
+// CodeName is the name of the error's code.
+func (e *Error) CodeName() string {
+	if e.Name != "" {
+		return e.Name
+	}
+	return e.Code.Name()
+}
 
 // WithLabels returns a copy of e with labels added.
 func (e *Error) WithLabels(labels ...string) *Error {

@@ -225,27 +225,6 @@ func TestTable(t *testing.T) {
 	}
 }
 
-func TestSplitEvent(t *testing.T) {
-	b := bsonval.NewBuilder().StartDoc("_id").Str("_data", "t").End()
-	for i := range 5 {
-		b.Str(fmt.Sprint("f", i), strings.Repeat("x", 100))
-	}
-	parts, err := splitEvent(b.Build(), 350)
-	if err != nil {
-		t.Fatal(err)
-	}
-	fields := 0
-	for i, p := range parts {
-		if len(p) > 350 || p.LookupPath("splitEvent", "fragment").Int32() != int32(i+1) || p.Lookup("_id").IsMissing() {
-			t.Errorf("fragment %s", bsonval.FormatDoc(p))
-		}
-		fields += p.Len() - 2
-	}
-	if fields != 5 {
-		t.Errorf("%d fields in %d fragments, want 5", fields, len(parts))
-	}
-}
-
 // FuzzParse parses and runs arbitrary pipelines.
 func FuzzParse(f *testing.F) {
 	for _, s := range []string{

@@ -85,6 +85,7 @@ func families() [][]row {
 		replaceRows,
 		sampleRows,
 		searchRows,
+		shardedRows,
 		sortRows,
 		systemRows,
 		unionRows,

@@ -98,7 +98,9 @@ func (p *planner) scan(direction int) *Plan {
 	if p.coll.Clustered {
 		return p.clustered(direction)
 	}
-	return &Plan{Reverse: direction < 0, Filter: p.residual(0), Sorted: p.q.Sort == nil}
+	plan := &Plan{Reverse: direction < 0, Filter: p.residual(0), Sorted: p.q.Sort == nil}
+	p.boundRecords(plan)
+	return plan
 }
 
 // decisions are the conjuncts of a filter that are known to be true. Those past the 64th are never

@@ -67,6 +67,9 @@ type Plan struct {
 	Bounds  Bounds
 	Reverse bool
 
+	// MinRecord and MaxRecord bound a collection scan by record id; 0 for none.
+	MinRecord, MaxRecord int64
+
 	// Lower and Upper are key bounds of min() and max(); nil for none.
 	Lower, Upper []byte
 

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/archelon-db/archelon/internal/bsonval"
 	"github.com/archelon-db/archelon/internal/mongoerr"
 	"github.com/archelon-db/archelon/internal/storage"
 )
@@ -53,6 +54,7 @@ type Registry struct {
 	OnExpire func(*Session)
 
 	transactions transactions
+	jobs         jobs
 
 	cfg    Config
 	count  atomic.Int64
@@ -68,6 +70,7 @@ type shard struct {
 type Session struct {
 	id      ID
 	owner   string
+	lsid    bsonval.Doc // {id, uid}
 	lastUse atomic.Int64 // milliseconds since 1970
 	reg     *Registry
 
@@ -122,7 +125,7 @@ func (r *Registry) Touch(id ID) (*Session, error) {
 			return nil, mongoerr.New(mongoerr.TooManyLogicalSessions,
 				"Unable to add session ID %x into the cache because the number of active sessions is too high", id.UUID)
 		}
-		s = &Session{id: id, owner: string(id.UUID[:]) + string(id.UID[:]), reg: r, turn: make(chan struct{}, 1), number: -1}
+		s = &Session{id: id, lsid: id.doc(), owner: string(id.UUID[:]) + string(id.UID[:]), reg: r, turn: make(chan struct{}, 1), number: -1}
 		sh.sessions[id] = s
 		r.count.Add(1)
 	}
@@ -155,6 +158,13 @@ func (r *Registry) Each(f func(*Session)) {
 
 // ID names the session.
 func (s *Session) ID() ID { return s.id }
+
+// LSID is the session's name as entries of the oplog have it, {id, uid}.
+func (s *Session) LSID() bsonval.Doc { return s.lsid }
+
+func (id ID) doc() bsonval.Doc {
+	return bsonval.NewBuilder().Value("id", bsonval.Binary(4, id.UUID[:])).Value("uid", bsonval.Binary(0, id.UID[:])).Build()
+}
 
 // Owner is the session's key as the owner of cursors.
 func (s *Session) Owner() string { return s.owner }
@@ -241,13 +251,15 @@ func (r *Registry) Run(ctx context.Context) {
 
 // Reap ends the sessions that have expired.
 func (r *Registry) Reap(ctx context.Context) error {
-	limit := r.cfg.Now().Add(-Timeout).UnixMilli()
+	started := r.cfg.Now()
+	limit := started.Add(-Timeout).UnixMilli()
 	var expired []ID
 	r.Each(func(s *Session) {
 		if s.lastUse.Load() <= limit {
 			expired = append(expired, s.id)
 		}
 	})
+	defer func() { r.jobs.done(started, r.cfg.Now().Sub(started), len(expired)) }()
 	if len(expired) == 0 {
 		return nil
 	}
@@ -267,6 +279,8 @@ func (r *Registry) reapRecords(ctx context.Context) error {
 		}
 		return true
 	})
+	r.jobs.recordPasses.Add(1)
+	r.jobs.recordsRemoved.Store(int64(len(stale)))
 	if err != nil || len(stale) == 0 {
 		return err
 	}

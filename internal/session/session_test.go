@@ -194,6 +194,9 @@ func TestExpiry(t *testing.T) {
 	if n := records(t, engine); n != 0 {
 		t.Errorf("%d records left", n)
 	}
+	if n := reg.JobCounts(); n.Passes != 1 || n.LastEnded != 1 || !n.LastStart.Equal(c.Now()) {
+		t.Errorf("%+v", n)
+	}
 }
 
 func TestReapRecordsOfEarlierProcess(t *testing.T) {

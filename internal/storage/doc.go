@@ -11,6 +11,8 @@
 //   - indexes: an ordered set of entries (key, RecordID) → type bits. Keys are
 //     keystring bytes: bytes.Compare is the order, and the engine never looks
 //     inside. In a unique index a key holds at most one record.
+//   - log tables: tables whose record ids are the times of their commits, given out
+//     in the order of commits and without holes: see [Txn].Append. The oplog is one.
 //   - meta: a small ordered map for the catalog, session records and whatever
 //     else must commit together with documents.
 //
@@ -24,7 +26,7 @@
 //
 // # What this package does not know
 //
-// MongoDB commands, BSON, catalogs, query plans. It imports the standard
+// MongoDB commands, BSON, catalogs, query plans. It imports clock and the standard
 // library only. Engines live in subpackages; enginetest is the suite each of
 // them passes.
 package storage

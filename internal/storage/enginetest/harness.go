@@ -34,6 +34,8 @@ func Run(t *testing.T, h Harness) {
 		{"Isolation", isolationCases},
 		{"Race", raceCases},
 		{"Drop", dropCases},
+		{"Log", logCases},
+		{"Retain", retainCases},
 		{"Lifecycle", lifecycleCases},
 	} {
 		for _, c := range family.cases {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -199,21 +200,36 @@ func (r *modelRun) put(rt *rapid.T) {
 	}
 }
 
+// putMulti adds an entry that its record's claim covers.
 func (r *modelRun) putMulti(rt *rapid.T) {
-	t, key := r.pick(rt), pickKey(rt)
-	id := storage.RecordID(rapid.IntRange(1, 3).Draw(rt, "holder"))
-	r.ok(r.fixture.put(t.tx, multi, key, id))
-	t.set(fmt.Sprintf("x%s/%d", key, id), "")
+	t, id, key := r.pick(rt), r.pickID(rt), pickKey(rt)
+	if r.rewrite(rt, t, id) {
+		r.ok(r.fixture.put(t.tx, multi, key, id))
+		t.set(fmt.Sprintf("x%s/%d", key, id), "")
+	}
+}
+
+// rewrite updates a record, if the transaction can, which lets it change the
+// record's entries.
+func (r *modelRun) rewrite(rt *rapid.T, t *modelTxn, id storage.RecordID) bool {
+	err := t.tx.Update(r.ctx, table, id, []byte("rewritten"))
+	if !r.claim(rt, t, recordKey(id), err) || !r.wantSeen(rt, t, recordKey(id), err) {
+		return false
+	}
+	t.set(recordKey(id), "rewritten")
+	return true
 }
 
 func (r *modelRun) dropEntry(rt *rapid.T) {
 	t, key := r.pick(rt), pickKey(rt)
-	id := storage.RecordID(rapid.IntRange(1, 3).Draw(rt, "holder"))
 	if rapid.Bool().Draw(rt, "multi") {
-		r.del(t.tx, multi, key, id)
-		t.unset(fmt.Sprintf("x%s/%d", key, id))
+		if id := r.pickID(rt); r.rewrite(rt, t, id) {
+			r.del(t.tx, multi, key, id)
+			t.unset(fmt.Sprintf("x%s/%d", key, id))
+		}
 		return
 	}
+	id := storage.RecordID(rapid.IntRange(1, 3).Draw(rt, "holder"))
 	err := t.tx.DeleteEntry(r.ctx, unique, ukey(key), id)
 	if !r.claim(rt, t, "u"+key, err) {
 		return
@@ -327,7 +343,7 @@ func (t *modelTxn) entries(x storage.IndexID, keep func(modelEntry) bool) []stri
 			e.key = k[1:]
 			fmt.Sscan(v, &e.id)
 		case x == multi && k[0] == 'x':
-			i := len(k) - 2 // ids have one digit
+			i := strings.LastIndexByte(k, '/')
 			e.key = k[1:i]
 			fmt.Sscan(k[i+1:], &e.id)
 		default:

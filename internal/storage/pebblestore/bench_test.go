@@ -16,7 +16,10 @@ import (
 	"github.com/archelon-db/archelon/internal/storage"
 )
 
-const benchDoc = 500 // bytes of a document
+const (
+	benchDoc   = 500 // bytes of a document
+	benchEntry = 120 // bytes that a log entry has in addition
+)
 
 func benchKey(n int) []byte { return append(binary.BigEndian.AppendUint64(nil, uint64(n)), 4) }
 
@@ -32,7 +35,7 @@ func benchStore(b *testing.B, c Config, n int) *Store {
 	s := open(b, c)
 	ctx := context.Background()
 	tx := s.Begin(storage.TxnOptions{})
-	must(b, errors.Join(tx.CreateTable(1), tx.CreateIndex(1, 1, true)))
+	must(b, errors.Join(tx.CreateTable(1), tx.CreateIndex(1, 1, true), tx.CreateTable(2)))
 	rng := rand.New(rand.NewPCG(1, 2))
 	doc := make([]byte, benchDoc)
 	for i := range n {
@@ -56,6 +59,7 @@ func benchStore(b *testing.B, c Config, n int) *Store {
 // spread runs b.N operations in a number of goroutines.
 func spread(b *testing.B, goroutines int, op func(worker, i int) error) {
 	b.ReportAllocs()
+	before := cpuTime()
 	b.ResetTimer()
 	var next atomic.Int64
 	var wg sync.WaitGroup
@@ -77,6 +81,7 @@ func spread(b *testing.B, goroutines int, op func(worker, i int) error) {
 	}
 	wg.Wait()
 	b.StopTimer()
+	b.ReportMetric(float64((cpuTime()-before).Nanoseconds())/float64(b.N), "cpu-ns/op")
 }
 
 var benchGoroutines = []int{1, 16, 64}
@@ -87,19 +92,12 @@ func BenchmarkInsert(b *testing.B) {
 	for _, g := range benchGoroutines {
 		b.Run(fmt.Sprintf("store/%d", g), func(b *testing.B) {
 			s := benchStore(b, Config{Dir: b.TempDir()}, 0)
-			spread(b, g, func(_, i int) error {
-				tx := s.Begin(storage.TxnOptions{})
-				defer tx.Rollback()
-				id, err := tx.Insert(ctx, 1, doc)
-				if err != nil {
-					return err
-				}
-				if err := tx.PutEntry(ctx, 1, benchKey(i), id, nil); err != nil {
-					return err
-				}
-				_, err = tx.Commit(ctx)
-				return err
-			})
+			spread(b, g, func(_, i int) error { return insertOne(ctx, s, i, doc, nil) })
+		})
+		b.Run(fmt.Sprintf("log/%d", g), func(b *testing.B) {
+			s := benchStore(b, Config{Dir: b.TempDir()}, 0)
+			entry := make([]byte, benchDoc+benchEntry)
+			spread(b, g, func(_, i int) error { return insertOne(ctx, s, i, doc, entry) })
 		})
 		b.Run(fmt.Sprintf("bare/%d", g), func(b *testing.B) {
 			s := benchStore(b, Config{Dir: b.TempDir()}, 0)
@@ -112,6 +110,27 @@ func BenchmarkInsert(b *testing.B) {
 			})
 		})
 	}
+}
+
+// insertOne inserts a document with its `_id` entry and, if there is one, an entry
+// in the log.
+func insertOne(ctx context.Context, s *Store, n int, doc, entry []byte) error {
+	tx := s.Begin(storage.TxnOptions{})
+	defer tx.Rollback()
+	id, err := tx.Insert(ctx, 1, doc)
+	if err != nil {
+		return err
+	}
+	if err := tx.PutEntry(ctx, 1, benchKey(n), id, nil); err != nil {
+		return err
+	}
+	if entry != nil {
+		if err := tx.Append(ctx, 2, entry, storage.LogStamp{Time: 4, Wall: 12}); err != nil {
+			return err
+		}
+	}
+	_, err = tx.Commit(ctx)
+	return err
 }
 
 func BenchmarkUpdateByID(b *testing.B) {

@@ -45,6 +45,7 @@ func (tx *txn) Commit(ctx context.Context) (storage.Position, error) {
 	if err := batch.SyncWait(); err != nil {
 		return 0, s.fail(err)
 	}
+	s.durable.grow(pos)
 	return storage.Position(pos), batch.Close()
 }
 
@@ -59,27 +60,31 @@ func (s *Store) commit(w *writeSet, sync bool) (*pebble.Batch, uint64, error) {
 	}
 	// 16 bytes for the headers of an op, and the position.
 	batch := s.db.NewBatchWithSize(w.bytes + 16*len(w.ops) + 64)
-	if err := w.fill(batch); err != nil {
+	times, err := w.fill(batch)
+	if err != nil {
 		batch.Close()
 		return nil, 0, err
 	}
-	pos, err := s.apply(batch, w.dropped, sync)
+	pos, err := s.apply(batch, w, times, sync)
 	if err != nil {
 		return nil, 0, err
+	}
+	if s.config.Memory {
+		s.durable.grow(pos)
 	}
 	s.commits.Add(1)
 	return batch, pos, nil
 }
 
-// fill writes the last op of each key into a batch, drops last: they cover what
-// the transaction itself wrote before.
-func (w *writeSet) fill(batch *pebble.Batch) error {
+// fill writes the last op of each key into a batch, then drops and what goes to
+// log tables, which cover what the transaction itself wrote before. It returns the
+// number of times that the log records need.
+func (w *writeSet) fill(batch *pebble.Batch) (times int, err error) {
 	for n := w.next(0); n != 0; n = w.next(n) {
 		top := w.nodes[n].top
 		if top < 0 {
 			continue
 		}
-		var err error
 		switch op := &w.ops[top]; {
 		case op.kind == opSet:
 			err = batch.Set(w.keyOf(n), w.valueOf(top), nil)
@@ -87,7 +92,7 @@ func (w *writeSet) fill(batch *pebble.Batch) error {
 			err = batch.Delete(w.keyOf(n), nil)
 		}
 		if err != nil {
-			return err
+			return 0, err
 		}
 	}
 	for i := range w.ops {
@@ -96,10 +101,10 @@ func (w *writeSet) fill(batch *pebble.Batch) error {
 			continue
 		}
 		if err := w.ranges[op.value].fill(batch, op.kind); err != nil {
-			return err
+			return 0, err
 		}
 	}
-	return nil
+	return w.fillLogs(batch)
 }
 
 func (r *idRange) fill(batch *pebble.Batch, kind opKind) error {
@@ -113,30 +118,37 @@ func (r *idRange) fill(batch *pebble.Batch, kind opKind) error {
 	return batch.DeleteRange(r.prefix(), r.end(), nil)
 }
 
-// apply gives a batch its position and makes it visible. This is the critical
-// section of the store: positions are in the order of the journal, and a view
-// shows all commits up to its position and none after it.
-func (s *Store) apply(batch *pebble.Batch, dropped []*idRange, sync bool) (pos uint64, err error) {
+// apply gives a batch its position, and its log records their ids, and makes it
+// visible. This is the critical section of the store: positions are in the order
+// of the journal, and a view shows all commits up to its position and none after
+// it. The position is the time of the commit, which is the id of its last log
+// record if it has any.
+func (s *Store) apply(batch *pebble.Batch, w *writeSet, times int, sync bool) (pos uint64, err error) {
 	s.commitMu.Lock()
 	defer s.commitMu.Unlock()
 	if f := s.failed.Load(); f != nil {
 		return 0, f
 	}
-	pos = s.views.committed.Load() + 1
+	now := s.clock.Now()
+	pos = s.clock.NextAt(now, max(1, times)) + uint64(max(1, times)) - 1
 	op := batch.SetDeferred(len(positionKey), 8)
 	copy(op.Key, positionKey)
 	binary.BigEndian.PutUint64(op.Value, pos)
 	if err := op.Finish(); err != nil {
 		return 0, err
 	}
+	if times > 0 {
+		w.stampLogs(batch, pos-uint64(times)+1, now.UnixMilli())
+	}
 	s.views.committing.Store(pos)
-	for _, r := range dropped {
+	for _, r := range w.dropped {
 		s.ranges.drop(r, pos)
 	}
 	if err := s.applyBatch(batch, sync); err != nil {
 		return 0, err
 	}
 	s.views.committed.Store(pos)
+	s.clock.SetApplied(pos)
 	return pos, nil
 }
 
@@ -171,6 +183,7 @@ func (s *Store) syncJournal() error {
 		return err
 	}
 	s.commitMu.Lock()
+	pos := s.views.committed.Load()
 	var err error
 	if f := s.failed.Load(); f != nil {
 		err = f
@@ -185,5 +198,6 @@ func (s *Store) syncJournal() error {
 	if err := batch.SyncWait(); err != nil {
 		return s.fail(err)
 	}
+	s.durable.grow(pos)
 	return batch.Close()
 }

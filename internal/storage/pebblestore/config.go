@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/archelon-db/archelon/internal/clock"
 )
 
 const (
@@ -50,6 +52,10 @@ type Config struct {
 	// Logger gets what happens in the background; nil discards it.
 	Logger *slog.Logger
 
+	// Clock gives commits their positions and log records their ids; nil makes one
+	// of the store's own.
+	Clock *clock.Clock
+
 	// JournalInterval 0 makes every commit wait for its fsync (grouped with
 	// others). A positive interval lets commits return at once and syncs them at
 	// most this much later: a crash may lose the last ones.
@@ -72,6 +78,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.CacheBytes <= 0 {
 		c.CacheBytes = defaultCacheBytes
+	}
+	if c.Clock == nil {
+		c.Clock = clock.New(time.Now)
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)

@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -18,7 +20,8 @@ import (
 
 // ledger is a workload whose every commit can be checked: commit n inserts record
 // n with an entry in two indexes, rewrites the counter record, deletes record n-5
-// with its entries, and notes n in meta.
+// with its entries, notes n in meta and appends it to a log, twice if n is odd. Every
+// tenth one truncates the log to the five commits before it.
 type ledger struct {
 	mu    sync.Mutex
 	acked int // commits that Commit has returned from
@@ -29,6 +32,7 @@ const (
 	ledgerTable  storage.TableID = 1
 	ledgerUnique storage.IndexID = 1
 	ledgerMulti  storage.IndexID = 2
+	ledgerLog    storage.TableID = 2
 	ledgerKeep                   = 5
 )
 
@@ -62,7 +66,8 @@ func (l *ledger) commit(s *Store, n int) error {
 	tx := s.Begin(storage.TxnOptions{})
 	defer tx.Rollback()
 	if n == 0 {
-		err := errors.Join(tx.CreateTable(ledgerTable), tx.CreateIndex(ledgerTable, ledgerUnique, true), tx.CreateIndex(ledgerTable, ledgerMulti, false))
+		err := errors.Join(tx.CreateTable(ledgerTable), tx.CreateTable(ledgerLog),
+			tx.CreateIndex(ledgerTable, ledgerUnique, true), tx.CreateIndex(ledgerTable, ledgerMulti, false))
 		if err != nil {
 			return err
 		}
@@ -90,8 +95,69 @@ func (l *ledger) commit(s *Store, n int) error {
 			return err
 		}
 	}
+	for range 1 + n%2 {
+		doc := binary.BigEndian.AppendUint64(make([]byte, 8), uint64(n))
+		if err := tx.Append(ctx, ledgerLog, doc, storage.LogStamp{Time: 0, Wall: -1}); err != nil {
+			return err
+		}
+	}
+	if n > 0 && n%10 == 0 {
+		log, err := readLog(tx)
+		if err != nil {
+			return err
+		}
+		keep := slices.IndexFunc(log, func(l logged) bool { return l.n == n-5 })
+		if err := tx.Truncate(ctx, ledgerLog, log[keep].id); err != nil {
+			return err
+		}
+	}
 	_, err = tx.Commit(ctx)
 	return err
+}
+
+// logged is a log record of the ledger.
+type logged struct {
+	id storage.RecordID
+	n  int
+}
+
+// readLog reads the ledger's log and checks the times in it.
+func readLog(tx storage.Txn) ([]logged, error) {
+	it, err := tx.Scan(context.Background(), ledgerLog, storage.RecordRange{})
+	if err != nil {
+		return nil, err
+	}
+	var log []logged
+	for it.Next() {
+		doc := it.Doc()
+		if len(doc) != 16 || binary.LittleEndian.Uint64(doc) != uint64(it.ID()) {
+			err = fmt.Errorf("log record %d is %x", it.ID(), doc)
+			break
+		}
+		log = append(log, logged{it.ID(), int(binary.BigEndian.Uint64(doc[8:]))})
+	}
+	return log, errors.Join(err, it.Close())
+}
+
+// checkLog verifies that the log ends with the entries of commit last, and goes
+// back without a gap to where it was truncated.
+func checkLog(tx storage.Txn, last int) error {
+	log, err := readLog(tx)
+	if err != nil {
+		return err
+	}
+	n, i := last, len(log)
+	for ; i > 0; n-- {
+		for range 1 + n%2 {
+			if i--; i < 0 || log[i].n != n {
+				return fmt.Errorf("log %v ends with commit %d: commit %d", log, last, n)
+			}
+		}
+	}
+	if from := max(-1, last-last%10-6); n != from && last >= 10 || n != -1 && last < 10 {
+		return fmt.Errorf("log of commits %d to %d", n+1, last)
+	}
+	return nil
 }
 
 // check verifies that a store shows exactly the state after some commit, from
@@ -110,11 +176,11 @@ func (l *ledger) check(s *Store, acked, tried int) error {
 	if last+1 < acked || last+1 > tried {
 		return fmt.Errorf("%d commits found, %d acknowledged, %d tried", last+1, acked, tried)
 	}
-	if got := int(tx.Snapshot()); got != last+1 {
-		return fmt.Errorf("position %d after %d commits", got, last+1)
-	}
 	if last < 0 {
 		return nil
+	}
+	if err := checkLog(tx, last); err != nil {
+		return err
 	}
 	want := min(last+1, ledgerKeep)
 	records := 0
@@ -163,6 +229,7 @@ func (l *ledger) check(s *Store, acked, tried int) error {
 type crashClones struct {
 	fs       *vfs.MemFS
 	progress func() (acked, tried int)
+	store    atomic.Pointer[Store] // nil, or asked what is durable
 	rng      *rand.Rand
 
 	mu     sync.Mutex
@@ -173,6 +240,7 @@ type crashClone struct {
 	op           string
 	fs           *vfs.MemFS
 	acked, tried int
+	durable      uint64
 }
 
 func (c *crashClones) MaybeError(op errorfs.Op) error {
@@ -184,9 +252,13 @@ func (c *crashClones) MaybeError(op errorfs.Op) error {
 	// What was acknowledged is read before the copy, what was tried after it.
 	for _, unsynced := range []int{0, 50, 100} {
 		acked, _ := c.progress()
+		upTo := uint64(0)
+		if s := c.store.Load(); s != nil {
+			upTo, _ = s.Durable()
+		}
 		clone := c.fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: unsynced, RNG: c.rng})
 		_, tried := c.progress()
-		c.clones = append(c.clones, crashClone{fmt.Sprintf("%d %s (%d%%)", op.Kind, op.Path, unsynced), clone, acked, tried})
+		c.clones = append(c.clones, crashClone{fmt.Sprintf("%d %s (%d%%)", op.Kind, op.Path, unsynced), clone, acked, tried, upTo})
 	}
 	return nil
 }
@@ -235,7 +307,7 @@ func reopen(c crashClone, l *ledger) error {
 		return err
 	}
 	err = l.check(s, c.acked, c.tried)
-	found := int(s.LastCommitted())
+	found := commitsIn(s)
 	if err == nil {
 		err = l.commit(s, found)
 	}
@@ -248,8 +320,20 @@ func reopen(c crashClone, l *ledger) error {
 	return errors.Join(l.check(s, found+1, found+1), s.Close())
 }
 
+// commitsIn is the number of a ledger's commits that a store shows.
+func commitsIn(s *Store) int {
+	tx := s.Begin(storage.TxnOptions{ReadOnly: true})
+	defer tx.Rollback()
+	last := -1
+	if v, err := tx.GetMeta(context.Background(), []byte("n")); err == nil {
+		fmt.Sscan(string(v), &last)
+	}
+	return last + 1
+}
+
 // TestCrashUnderLoad crashes a store that several goroutines write to, so that
-// commits share syncs. Each goroutine counts in a record and an entry of its own.
+// commits share syncs. Each goroutine counts in a record, an entry and a log record
+// of its own. What was durable before a crash is there after it.
 func TestCrashUnderLoad(t *testing.T) {
 	const workers, rounds = 6, 12
 	const seed1, seed2 = 3, 5
@@ -266,7 +350,7 @@ func TestCrashUnderLoad(t *testing.T) {
 	c := &crashClones{fs: fs, progress: total, rng: rand.New(rand.NewPCG(seed1, seed2))}
 	s := open(t, Config{Dir: "/data/store", FS: errorfs.Wrap(fs, c)})
 	tx := s.Begin(storage.TxnOptions{})
-	err := errors.Join(tx.CreateTable(ledgerTable), tx.CreateIndex(ledgerTable, ledgerUnique, true))
+	err := errors.Join(tx.CreateTable(ledgerTable), tx.CreateTable(ledgerLog), tx.CreateIndex(ledgerTable, ledgerUnique, true))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -276,6 +360,7 @@ func TestCrashUnderLoad(t *testing.T) {
 	c.mu.Lock()
 	c.clones = nil // before the table there is nothing to check
 	c.mu.Unlock()
+	c.store.Store(s)
 
 	var wg sync.WaitGroup
 	errs := make([]error, workers)
@@ -284,10 +369,14 @@ func TestCrashUnderLoad(t *testing.T) {
 		go func() {
 			defer wg.Done()
 			for i := range rounds {
-				tx := s.Begin(storage.TxnOptions{})
+				tx := s.Begin(storage.TxnOptions{NoSync: w == 0})
 				id, err := tx.Insert(ctx, ledgerTable, []byte{byte(w), byte(i)})
 				if err == nil {
 					err = tx.PutEntry(ctx, ledgerUnique, []byte{byte(w), byte(i), 4}, id, nil)
+				}
+				if err == nil {
+					doc := binary.BigEndian.AppendUint64(make([]byte, 8), uint64(w<<8|i))
+					err = tx.Append(ctx, ledgerLog, doc, storage.LogStamp{Time: 0, Wall: -1})
 				}
 				if err == nil {
 					_, err = tx.Commit(ctx)
@@ -296,27 +385,33 @@ func TestCrashUnderLoad(t *testing.T) {
 					errs[w] = err
 					return
 				}
-				mu.Lock()
-				acked++
-				mu.Unlock()
+				if w != 0 {
+					mu.Lock()
+					acked++
+					mu.Unlock()
+				}
 			}
 		}()
 	}
 	wg.Wait()
-	if err := errors.Join(errors.Join(errs...), s.Close()); err != nil {
-		t.Fatal(err)
+	tx = s.Begin(storage.TxnOptions{ReadOnly: true})
+	log, err := readLog(tx)
+	tx.Rollback()
+	if err := errors.Join(err, errors.Join(errs...), s.Close()); err != nil || len(log) != workers*rounds {
+		t.Fatal(len(log), err)
 	}
 	t.Logf("%d crashes", len(c.clones))
 	for i, clone := range c.clones {
-		if err := checkLoad(clone); err != nil {
+		if err := checkLoad(clone, log); err != nil {
 			t.Fatalf("crash %d before %s: %v", i, clone.op, err)
 		}
 	}
 }
 
 // checkLoad verifies that each goroutine's commits are there up to some point,
-// that records and entries match, and that no acknowledged commit is missing.
-func checkLoad(c crashClone) error {
+// that records, entries and log match, that the log is the beginning of the whole
+// one and has what was durable, and that no acknowledged commit is missing.
+func checkLoad(c crashClone, whole []logged) error {
 	ctx := context.Background()
 	s, err := Open(Config{Dir: "/data/store", FS: c.fs})
 	if err != nil {
@@ -352,8 +447,30 @@ func checkLoad(c crashClone) error {
 	if err := records.Close(); err != nil || n != 0 {
 		return fmt.Errorf("%d more entries than records, %v", n, err)
 	}
-	if found := int(s.LastCommitted()) - 1; found < c.acked {
-		return fmt.Errorf("%d commits found, %d acknowledged", found, c.acked)
+	log, err := readLog(tx)
+	if err != nil {
+		return err
+	}
+	total, synced := 0, 0
+	for w, n := range next {
+		total += int(n)
+		if w != 0 {
+			synced += int(n)
+		}
+	}
+	if len(log) != total || !slices.Equal(log, whole[:len(log)]) {
+		return fmt.Errorf("%d records, log %v", total, log)
+	}
+	for _, l := range log {
+		if i := l.n & 0xff; i >= int(next[byte(l.n>>8)]) {
+			return fmt.Errorf("log record %x without its record", l.n)
+		}
+	}
+	if len(log) < len(whole) && uint64(whole[len(log)].id) <= c.durable {
+		return fmt.Errorf("the log ends before %d, durable was %d", whole[len(log)].id, c.durable)
+	}
+	if synced < c.acked {
+		return fmt.Errorf("%d commits found, %d acknowledged", synced, c.acked)
 	}
 	return nil
 }
@@ -420,6 +537,7 @@ func TestJournalFailsLater(t *testing.T) {
 		if err = l.continueTo(s, l.acked+1); err != nil && !errors.As(err, &failed) {
 			t.Fatal(err)
 		}
+		s.nosync.running.Wait() // not more commits than fit into a journal file
 	}
 	s.Close()
 }

@@ -17,6 +17,12 @@
 //     key of the batch, so that every snapshot knows its own. The wait for the
 //     disk comes after the critical section and after the claims are given back:
 //     one fsync serves all commits that are waiting.
+//   - Positions are times of the clock. Records for log tables go into the batch
+//     last, and the critical section writes the times that lead up to the position
+//     into their keys and stamps. So the ids of log records, the order of the
+//     journal and what a view shows are one order.
+//   - Durable grows when a wait for the disk is over. The journal is one file after
+//     the other, so what is durable at a position is everything before it.
 //
 // Nothing is acknowledged before it is synced, but other transactions may read it
 // before that, as with MongoDB's read concern "local".
@@ -37,5 +43,5 @@
 // process. Commits are refused with [storage.ErrNoSpace] before the disk is full,
 // because a full disk would be such an error.
 //
-// This package imports storage and Pebble, and nothing else of the project.
+// This package imports storage, clock and Pebble, and nothing else of the project.
 package pebblestore

@@ -10,10 +10,12 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/archelon-db/archelon/internal/clock"
 	"github.com/archelon-db/archelon/internal/storage"
 )
 
@@ -22,7 +24,8 @@ var update = flag.Bool("update", false, "rewrite golden files")
 // TestGoldenFormat pins every byte of a small store's keys and values. A change
 // here needs a new formatVersion and code that reads the old one.
 func TestGoldenFormat(t *testing.T) {
-	s := open(t, Config{Memory: true})
+	wall := func() time.Time { return time.UnixMilli(1_000) }
+	s := open(t, Config{Memory: true, Clock: clock.New(wall)})
 	ctx := context.Background()
 	must := func(err error) {
 		t.Helper()
@@ -48,6 +51,11 @@ func TestGoldenFormat(t *testing.T) {
 	must(err)
 	tx = s.Begin(storage.TxnOptions{})
 	must(tx.DropTable(0x01020304))
+	must(tx.CreateTable(2))
+	must(tx.CreateTable(3))
+	must(tx.Append(ctx, 2, []byte("<12345678|12345678>"), storage.LogStamp{Time: 1, Wall: 10}))
+	must(tx.Append(ctx, 3, []byte("<12345678>"), storage.LogStamp{Time: 1, Wall: -1, Same: true}))
+	must(tx.Append(ctx, 2, []byte("log"), storage.LogStamp{Time: -1, Wall: -1}))
 	_, err = tx.Commit(ctx)
 	must(err)
 
@@ -60,6 +68,30 @@ func TestGoldenFormat(t *testing.T) {
 	must(it.Close())
 	b.WriteString(s.format.text())
 	golden(t, "format1.txt", b.String())
+}
+
+// TestOldPosition opens a store from before positions were times: they were
+// numbers from 1 on.
+func TestOldPosition(t *testing.T) {
+	fs := vfs.NewMem()
+	s := open(t, Config{Dir: "store", FS: fs})
+	if err := s.db.Set(positionKey, []byte{0, 0, 0, 0, 0, 0, 0x12, 0x34}, nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, Config{Dir: "store", FS: fs})
+	if p := s.LastCommitted(); p != 0x1234 {
+		t.Fatalf("position %x", p)
+	}
+	tx := s.Begin(storage.TxnOptions{})
+	if err := tx.CreateTable(1); err != nil {
+		t.Fatal(err)
+	}
+	if pos, err := tx.Commit(context.Background()); err != nil || uint64(pos) != s.Clock().Time() {
+		t.Fatalf("position %x, %v", pos, err)
+	}
 }
 
 func golden(t *testing.T, name, got string) {

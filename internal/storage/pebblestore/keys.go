@@ -27,6 +27,11 @@ import (
 //	| 't' | table u32 | rid u64  |                           document
 //	+-----+-----------+----------+
 //
+// A position is the commit's time, seconds u32 and a counter u32, at least the
+// second of the wall clock; in stores older than log tables, where it was a number
+// from 1 on, it is smaller than any time. The rid of a record in a log table is the
+// time of its commit, and the position of the commit that of its last one.
+//
 // flags bit 0: the index is unique. Index keys are prefix-free (see
 // storage.Engine), so the record id behind a key never takes part in comparing
 // two different keys. A record id is positive: its first byte is below 0x80.

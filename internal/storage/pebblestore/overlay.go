@@ -14,13 +14,15 @@ const (
 	opDelete
 	opCreate // of a table or index; the op's value is an index into ranges
 	opDrop
+	opAppend   // to a log table; the op's value is an index into logs
+	opTruncate // of a log table, likewise
 )
 
 // overlayOp is one write. The ops of one key are chained, newest first.
 type overlayOp struct {
-	value    uint64 // offset of the value in buf; for opCreate and opDrop an index
+	value    uint64 // offset of the value in buf; for ops without a key an index
 	valueLen uint32
-	node     int32 // the key; 0 for opCreate and opDrop
+	node     int32 // the key; 0 for ops without one
 	prev     int32 // the op of the same key before this one, or -1
 	kind     opKind
 	fresh    bool // first write of a key that did not exist in any view
@@ -45,6 +47,7 @@ type overlay struct {
 	ops    []overlayOp
 	nodes  []overlayNode
 	ranges []*idRange // what opCreate and opDrop are about
+	logs   []logWrite // what opAppend and opTruncate are about
 	height int
 	random uint32
 	path   [overlayHeight]int32 // scratch of find
@@ -69,10 +72,10 @@ func (o *overlay) reset() {
 		o.buf = nil
 	}
 	if cap(o.nodes) > overlayKeepNodes {
-		o.nodes, o.ops = nil, nil
+		o.nodes, o.ops, o.logs = nil, nil, nil
 	}
 	clear(o.ranges)
-	o.buf, o.ops, o.ranges = o.buf[:0], o.ops[:0], o.ranges[:0]
+	o.buf, o.ops, o.ranges, o.logs = o.buf[:0], o.ops[:0], o.ranges[:0], o.logs[:0]
 	o.nodes = append(o.nodes[:0], overlayNode{top: -1})
 	o.height = 1
 	o.random = 0x9e3779b9
@@ -209,6 +212,8 @@ func (o *overlay) cut(mark int, undo func(kind opKind, r *idRange)) {
 		switch op.kind {
 		case opSet, opDelete:
 			o.nodes[op.node].top = op.prev
+		case opAppend, opTruncate:
+			o.logs = o.logs[:op.value]
 		default:
 			undo(op.kind, o.ranges[op.value])
 			o.ranges = o.ranges[:op.value]

@@ -3,6 +3,7 @@ package pebblestore
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -25,9 +26,15 @@ type idRange struct {
 	// dropped is the position of the commit that dropped it; 0 if none has.
 	dropped atomic.Uint64
 
+	// isLog is set once the table has been written as a log; its records are not
+	// looked up in the record cache from then on.
+	isLog atomic.Bool
+
 	idMu    sync.Mutex   // guards reading the last id at first use
 	idKnown atomic.Bool  // tables only: lastID is valid
 	lastID  atomic.Int64 // tables only: the last record id given out
+
+	newKeys newKeys // unique indexes only
 }
 
 // use marks a range as written by one more transaction. seen is the position of
@@ -115,6 +122,7 @@ type rangeSet struct {
 	tables  map[uint32]*idRange
 	indexes map[uint32]*idRange
 	dropped []*idRange
+	logs    []*idRange // those written as log tables since open; replaced, not changed
 
 	// lastDrop is the position of the last commit that dropped something.
 	lastDrop atomic.Uint64
@@ -148,11 +156,28 @@ func (rs *rangeSet) add(r *idRange, oldest uint64) error {
 	return nil
 }
 
+// addLog notes that a table is a log table.
+func (rs *rangeSet) addLog(r *idRange) {
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
+	if !slices.Contains(rs.logs, r) {
+		rs.logs = append(slices.Clone(rs.logs), r)
+	}
+}
+
+// allLogs returns the log tables that were written since open.
+func (rs *rangeSet) allLogs() []*idRange {
+	rs.mu.RLock()
+	defer rs.mu.RUnlock()
+	return rs.logs
+}
+
 // remove forgets a range whose creation was rolled back.
 func (rs *rangeSet) remove(r *idRange) {
 	rs.mu.Lock()
 	defer rs.mu.Unlock()
 	delete(rs.of(r.kind), r.id)
+	rs.logs = slices.DeleteFunc(slices.Clone(rs.logs), func(x *idRange) bool { return x == r })
 }
 
 // drop marks a range as dropped by the commit at pos. It is called before the
@@ -166,6 +191,10 @@ func (rs *rangeSet) drop(r *idRange, pos uint64) {
 }
 
 func (rs *rangeSet) prune(oldest uint64) {
+	if len(rs.dropped) == 0 {
+		return
+	}
+	rs.logs = slices.DeleteFunc(slices.Clone(rs.logs), func(r *idRange) bool { return r.dropped.Load() != 0 })
 	keep := rs.dropped[:0]
 	for _, r := range rs.dropped {
 		if r.dropped.Load() <= oldest {

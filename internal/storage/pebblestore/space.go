@@ -13,6 +13,12 @@ import (
 // space: far less than the space kept free, and rarely enough to cost nothing.
 const spaceCheckBytes = 1 << 20
 
+// FreeBytes is how much space is free on the disk of a folder.
+func FreeBytes(dir string) (int64, error) {
+	usage, err := vfs.Default.GetDiskUsage(dir)
+	return int64(usage.AvailBytes), err
+}
+
 // spaceGuard refuses commits before the disk is full.
 type spaceGuard struct {
 	fs   vfs.FS

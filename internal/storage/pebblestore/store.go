@@ -14,6 +14,7 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
 
+	"github.com/archelon-db/archelon/internal/clock"
 	"github.com/archelon-db/archelon/internal/storage"
 )
 
@@ -43,6 +44,8 @@ type Store struct {
 	nextTxn  atomic.Uint64
 	openTxns atomic.Int64
 
+	clock    *clock.Clock
+	durable  durable
 	views    viewSet
 	locks    *lockTable
 	ranges   rangeSet
@@ -65,7 +68,7 @@ var _ storage.Engine = (*Store)(nil)
 // Open opens the store in a folder, or creates one.
 func Open(config Config) (*Store, error) {
 	s := &Store{config: config.withDefaults()}
-	s.log = s.config.Logger
+	s.log, s.clock = s.config.Logger, s.config.Clock
 	s.txns.prev, s.txns.next = &s.txns, &s.txns
 	s.locks = newLockTable(&s.views.oldest, s.config.CacheBytes/cachedShare)
 	s.overlays.New = func() any { return newWriteSet() }
@@ -101,6 +104,8 @@ func (s *Store) open() *OpenError {
 	if err != nil {
 		return &OpenError{Kind: ErrDamaged, Cause: err, Hint: "restore the folder from a backup"}
 	}
+	s.clock.SetApplied(last)
+	s.durable.grow(s.clock.Applied())
 	s.views.init(db, last)
 	if err := s.ranges.load(db); err != nil {
 		return &OpenError{Kind: ErrDamaged, Cause: err, Hint: "restore the folder from a backup"}
@@ -185,6 +190,7 @@ func (s *Store) pebbleOptions() *pebble.Options {
 
 		CompactionConcurrencyRange: func() (int, int) { return 1, max(1, runtime.GOMAXPROCS(0)/2) },
 	}
+	o.Experimental.SpanPolicyFunc = s.spanPolicy
 	o.ApplyCompressionSettings(func() pebble.DBCompressionSettings { return pebble.DBCompressionBalanced })
 	for i := range o.Levels {
 		o.Levels[i].BlockSize = 8 << 10
@@ -215,6 +221,9 @@ func (s *Store) enter(id uint64) (*gate, bool) {
 
 // ID is the store's identity: chosen at creation, 32 hexadecimal digits.
 func (s *Store) ID() string { return s.format.id.String() }
+
+// Clock is the clock that gives out positions and ids.
+func (s *Store) Clock() *clock.Clock { return s.clock }
 
 // LastCommitted is the position of the newest visible commit.
 func (s *Store) LastCommitted() storage.Position { return s.views.lastCommitted() }

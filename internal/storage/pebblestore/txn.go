@@ -71,6 +71,9 @@ func newWriteSet() *writeSet { return &writeSet{overlay: *newOverlay()} }
 func (s *Store) Begin(opts storage.TxnOptions) storage.Txn {
 	tx := &txn{s: s, opts: opts, id: s.nextTxn.Add(1)}
 	tx.keyBuf = tx.keyArr[:0]
+	if opts.At != nil {
+		tx.nreads = untracked // it must not move its view
+	}
 	s.openTxns.Add(1)
 	return tx
 }
@@ -102,6 +105,12 @@ func (tx *txn) enterWrite(ctx context.Context) (*gate, error) {
 		g.RUnlock()
 		return nil, storage.ErrReadOnly
 	}
+	if tx.opts.At != nil { // its claims are made against the state it reads
+		if err := tx.takeView(); err != nil {
+			g.RUnlock()
+			return nil, err
+		}
+	}
 	if tx.w == nil {
 		tx.w = tx.s.overlays.Get().(*writeSet)
 	}
@@ -121,7 +130,13 @@ func (tx *txn) takeView() error {
 	if tx.view != nil {
 		return nil
 	}
-	v, err := tx.s.views.acquire()
+	var v *view
+	var err error
+	if tx.opts.At != nil {
+		v, err = tx.s.viewAt(tx.opts.At)
+	} else {
+		v, err = tx.s.views.acquire()
+	}
 	if err != nil {
 		return err
 	}
@@ -176,12 +191,12 @@ func found(v []byte, c io.Closer, err error) ([]byte, io.Closer, error) {
 	return v, c, err
 }
 
-// exists says whether a claimed record has a value; h is its key's hash.
-func (tx *txn) exists(key []byte, h uint64) error {
+// exists says whether a claimed record of r has a value; h is its key's hash.
+func (tx *txn) exists(r *idRange, key []byte, h uint64) error {
 	if tx.lastGet == h && tx.w.lookup(key) < 0 {
 		return nil
 	}
-	if tx.w.lookup(key) < 0 {
+	if tx.w.lookup(key) < 0 && !r.isLog.Load() {
 		if v := tx.s.locks.cached(h, key, tx.id, 0); v != nil {
 			tx.held = v
 			copy(tx.heldKey[:], key)

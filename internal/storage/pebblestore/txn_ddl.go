@@ -28,8 +28,9 @@ func (tx *txn) create(r *idRange) error {
 		return err
 	}
 	defer g.RUnlock()
-	// A new id has no records: ids are not reused.
+	// A new id has no records and no keys: ids are not reused.
 	r.idKnown.Store(true)
+	r.newKeys.known = true
 	r.users.Store(1)
 	views := &tx.s.views
 	committed := views.committed.Load()

@@ -31,8 +31,22 @@ func (tx *txn) PutEntry(ctx context.Context, x storage.IndexID, key []byte, id s
 		return nil
 	}
 
-	holder, held, err := tx.claimUnique(ctx, k)
-	fresh := err == storage.ErrNotFound && tx.w.lookup(k) < 0
+	h, err := tx.claim(ctx, k)
+	if err != nil {
+		return err
+	}
+	isNew, err := r.newKeys.add(tx.s.db, r, k, h)
+	if err != nil {
+		return err
+	}
+	var holder storage.RecordID
+	var held []byte
+	if isNew {
+		err = storage.ErrNotFound
+	} else {
+		holder, held, err = tx.holder(k)
+	}
+	fresh := isNew || err == storage.ErrNotFound && tx.w.lookup(k) < 0
 	switch {
 	case err == storage.ErrNotFound:
 	case err != nil:
@@ -61,7 +75,10 @@ func (tx *txn) DeleteEntry(ctx context.Context, x storage.IndexID, key []byte, i
 	}
 	k := tx.indexKey(r, key, id)
 	if r.unique {
-		holder, _, err := tx.claimUnique(ctx, k)
+		if _, err := tx.claim(ctx, k); err != nil {
+			return err
+		}
+		holder, _, err := tx.holder(k)
 		if err == storage.ErrNotFound || (err == nil && holder != id) {
 			return nil
 		}
@@ -74,12 +91,9 @@ func (tx *txn) DeleteEntry(ctx context.Context, x storage.IndexID, key []byte, i
 	return nil
 }
 
-// claimUnique claims a key of a unique index and returns the record that holds it
-// and its type bits, which are valid until the next write, or ErrNotFound.
-func (tx *txn) claimUnique(ctx context.Context, k []byte) (storage.RecordID, []byte, error) {
-	if _, err := tx.claim(ctx, k); err != nil {
-		return 0, nil, err
-	}
+// holder returns the record that holds a claimed key of a unique index and its type
+// bits, which are valid until the next write, or ErrNotFound.
+func (tx *txn) holder(k []byte) (storage.RecordID, []byte, error) {
 	v, closer, err := tx.readClaimed(k)
 	if err != nil {
 		return 0, nil, err

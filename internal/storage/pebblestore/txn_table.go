@@ -58,7 +58,7 @@ func (tx *txn) readCached(t storage.TableID, key []byte) (hash uint64, v []byte,
 	if tx.w != nil && tx.w.lookup(key) >= 0 {
 		return 0, nil, nil
 	}
-	if r := tx.s.ranges.get(prefixTable, uint32(t)); r == nil || r.dropped.Load() != 0 {
+	if r := tx.s.ranges.get(prefixTable, uint32(t)); r == nil || r.dropped.Load() != 0 || r.isLog.Load() {
 		return 0, nil, nil
 	}
 	if err := tx.takeView(); err != nil {
@@ -129,14 +129,15 @@ func (tx *txn) claimRecord(ctx context.Context, t storage.TableID, id storage.Re
 	if err != nil {
 		return nil, err
 	}
-	if _, err = tx.use(prefixTable, uint32(t)); err == nil {
+	var r *idRange
+	if r, err = tx.use(prefixTable, uint32(t)); err == nil {
 		var h uint64
 		key := tx.recordKey(t, id)
 		if op := tx.w.lookup(key); op < 0 || !tx.w.ops[op].fresh {
 			h, err = tx.claim(ctx, key)
 		}
 		if err == nil {
-			err = tx.exists(key, h)
+			err = tx.exists(r, key, h)
 		}
 	}
 	if err != nil {

@@ -1,0 +1,144 @@
+package pgstore
+
+import (
+	"fmt"
+	"log/slog"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/archelon-db/archelon/internal/clock"
+)
+
+const (
+	// defaultConns is the number of connections of a process: well below the 100
+	// that PostgreSQL allows by default, so that two processes and an
+	// administrator fit.
+	defaultConns = 40
+
+	// defaultAcquireTimeout is how long an operation waits for a connection,
+	// another operation's or one to a server that is just starting again.
+	defaultAcquireTimeout = 5 * time.Second
+
+	// pollInterval is how soon commits of other processes are noticed.
+	pollInterval = 40 * time.Millisecond
+
+	// idleClose is how long a connection stays open without work.
+	idleClose = 2 * time.Minute
+
+	// lockTimeout bounds the waits inside PostgreSQL, for another process.
+	lockTimeout = "1000ms"
+
+	defaultSchema = "archelon"
+)
+
+// Config says where the store is. It is copied by Open.
+type Config struct {
+	// URL is a PostgreSQL connection string, several hosts and
+	// target_session_attrs included. Parameters of our own: schema (the store's
+	// schema), pool_max_conns.
+	URL string
+
+	// Clock gives commits their times; nil makes one.
+	Clock *clock.Clock
+
+	// Shared lets several processes use the store at once. Otherwise Open fails
+	// with ErrInUse while another process has it.
+	Shared bool
+
+	// Logger gets what happens in the background; nil discards it.
+	Logger *slog.Logger
+
+	// AcquireTimeout bounds the wait for a connection; 0 means 5 s.
+	AcquireTimeout time.Duration
+}
+
+// settings are a Config's parts.
+type settings struct {
+	Config
+	schema string
+	max    int
+	work   *pgconn.Config // connections of transactions
+	sync   *pgconn.Config // the syncer's connection
+}
+
+func (c Config) parse() (*settings, error) {
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Clock == nil {
+		c.Clock = clock.New(time.Now)
+	}
+	if c.AcquireTimeout <= 0 {
+		c.AcquireTimeout = defaultAcquireTimeout
+	}
+	st := &settings{Config: c, schema: defaultSchema, max: defaultConns}
+	raw, err := st.takeParameters(c.URL)
+	if err != nil {
+		return nil, err
+	}
+	for _, target := range []**pgconn.Config{&st.work, &st.sync} {
+		pc, err := pgconn.ParseConfig(raw)
+		if err != nil {
+			return nil, fmt.Errorf("storage URL: %w", err)
+		}
+		if pc.ConnectTimeout == 0 {
+			pc.ConnectTimeout = 5 * time.Second
+		}
+		if pc.RuntimeParams["application_name"] == "" {
+			pc.RuntimeParams["application_name"] = "archelon"
+		}
+		*target = pc
+	}
+	// Each statement has one right plan: an index scan, and a nested loop from
+	// an index to its table.
+	for k, v := range map[string]string{
+		"synchronous_commit": "off", "lock_timeout": lockTimeout, "jit": "off", "plan_cache_mode": "force_generic_plan",
+		"enable_seqscan": "off", "enable_bitmapscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off", "enable_sort": "off",
+		"enable_material": "off", "max_parallel_workers_per_gather": "0",
+	} {
+		st.work.RuntimeParams[k] = v
+	}
+	// The connection that holds the store must not outlive its process's host.
+	for k, v := range map[string]string{"tcp_keepalives_idle": "10", "tcp_keepalives_interval": "5", "tcp_keepalives_count": "3"} {
+		st.sync.RuntimeParams[k] = v
+	}
+	return st, nil
+}
+
+// takeParameters removes our own parameters from a URL.
+func (st *settings) takeParameters(raw string) (string, error) {
+	if !strings.HasPrefix(raw, "postgres://") && !strings.HasPrefix(raw, "postgresql://") {
+		return "", fmt.Errorf("storage URL %q: it must begin with postgres://", raw)
+	}
+	head, query, found := strings.Cut(raw, "?")
+	if !found {
+		return raw, nil
+	}
+	values, err := url.ParseQuery(query)
+	if err != nil {
+		return "", fmt.Errorf("storage URL: %w", err)
+	}
+	if s := values.Get("schema"); s != "" {
+		if len(s) > 50 || strings.ContainsAny(s, "\x00\"'") {
+			return "", fmt.Errorf("storage URL: schema %q: at most 50 bytes, without quotes", s)
+		}
+		st.schema = s
+		values.Del("schema")
+	}
+	if s := values.Get("pool_max_conns"); s != "" {
+		n, err := strconv.Atoi(s)
+		if err != nil || n < 2 {
+			return "", fmt.Errorf("storage URL: pool_max_conns %q: it must be a number from 2", s)
+		}
+		st.max = n
+		values.Del("pool_max_conns")
+	}
+	if len(values) == 0 {
+		return head, nil
+	}
+	return head + "?" + values.Encode(), nil
+}

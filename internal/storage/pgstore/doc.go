@@ -1,0 +1,84 @@
+// Package pgstore is the storage engine over a PostgreSQL server (13 or newer)
+// that the user runs: no extension, no superuser, several processes on one store.
+//
+// # What lies where
+//
+// A store is one SQL schema ("archelon" unless the URL says otherwise):
+//
+//   - t<ID>(rid, doc): a table of records, with a sequence r<ID> that hands out
+//     record ids in blocks;
+//   - x<ID>(key, rid, bits, tail): an index; its primary key is (key), or
+//     (key, rid) if it is not unique. The order of bytea is that of
+//     bytes.Compare, so ranges, order and uniqueness are PostgreSQL's own. A key of
+//     more than maxKey bytes does not fit into a B-tree page: it is stored as its
+//     beginning and a hash, its rest in tail, and iterators put such neighbours
+//     into order;
+//   - meta(key, value);
+//   - ids: the catalogue of the tables and indexes above, those that have been
+//     dropped and not swept yet included;
+//   - commits, clock, committing: the order of commits, see below;
+//   - format: the version of all this, and the store's identity.
+//
+// # How a transaction works
+//
+// A transaction is one PostgreSQL transaction of isolation level repeatable read
+// on a connection of its own, begun with its first statement. Statements travel in
+// batches: BEGIN goes with the first read, writes are queued and go with the next
+// read that could see them, or with COMMIT. What is written and not yet sent is
+// found in small maps (records, unique keys, meta keys), so that reading one's own
+// writes needs no round trip.
+//
+//   - A claim is a row lock (SELECT … FOR UPDATE SKIP LOCKED), or the insertion of
+//     a unique key. Before it asks PostgreSQL, a transaction asks the claim table
+//     of its process, which knows the transactions of this process: there a
+//     waiter sleeps until the winner is done, and a conflict costs neither a round
+//     trip nor the PostgreSQL transaction, which goes on being readable. Only the
+//     conflicts between processes are found by PostgreSQL; those that it reports
+//     as errors (a serialization failure, a lock that is not available) end the
+//     PostgreSQL transaction, and all further calls return ErrWriteConflict.
+//     Writes without a claim of their own in PostgreSQL (meta keys, index entries)
+//     meet another process's only when they are sent, at the latest in Commit.
+//   - Savepoints are kept in Go: each write remembers how to undo it, and
+//     RollbackTo queues the opposites of what was sent. SAVEPOINT would cost a
+//     subtransaction for each document of a bulk insert, of which PostgreSQL
+//     remembers 64 cheaply, and would give the claims back.
+//   - Iterators are portals of the extended protocol, fetched in growing pieces:
+//     they show what was written before they were opened and nothing later.
+//   - Lock may begin the PostgreSQL transaction again, on a newer snapshot, after
+//     it has read everything again that was read so far and found it unchanged.
+//
+// # The order of commits
+//
+// Commit sends, in one batch, the queued writes, LOCK TABLE committing, the
+// statement that draws the commit's time from the sequence clock and writes it into
+// commits (one row for each connection, so that these updates never meet), the log
+// records stamped with it, and COMMIT. The lock makes the order of these times the
+// order in which commits become visible, in all processes, without holes; sequences
+// are outside of transactions, so a snapshot does not hide their newest value. The
+// largest time in commits, seen through a snapshot, is that snapshot's position.
+//
+// The lock must not be held while the disk is waited for, or commits would happen one by one.
+// So work is done with synchronous_commit off, and a committer
+// that was asked to be durable then waits for a round of the syncer: one commit
+// with the server's own synchronous_commit, which makes everything before it in
+// the journal durable too (and replicated, with synchronous standbys). One round
+// serves all that wait. A crash in between is noticed because it cuts the syncer's
+// connection; the commits that wait then fail as ones of unknown outcome.
+//
+// # Dropping
+//
+// DROP TABLE would wait for readers and take their old contents away. A drop locks
+// out writers (LOCK … IN EXCLUSIVE MODE), marks the entry in ids and puts a trigger
+// on the table that refuses the writes of processes that have not heard of it yet. The sweeper
+// drops the table for good when no snapshot of that age is left.
+//
+// # Limits
+//
+// Between several processes, record ids are in the order of insertion only block
+// by block. Truncate of a log table costs time in proportion to what it removes.
+// LISTEN is not used, and an advisory lock only by a store that is not shared, to
+// keep a second process out.
+//
+// This package imports storage, clock, mongoerr and pgx's protocol packages. Lock
+// order: gate, retained, ids, object, pool, claim table, syncer.
+package pgstore

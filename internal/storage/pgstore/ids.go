@@ -1,0 +1,375 @@
+package pgstore
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/archelon-db/archelon/internal/storage"
+)
+
+// blockSize is how many record ids a process takes at once.
+const blockSize = 256
+
+// object is a table or an index as this process knows it.
+type object struct {
+	kind   byte
+	id     uint32
+	table  uint32 // of an index
+	unique bool
+	name   string // in SQL, with the schema
+	seq    string // the sequence of a table's record ids
+
+	// Guarded by idSet.mu.
+	creator uint64 // the transaction that creates it, until it commits
+	dropper uint64 // the transaction that drops it, until it commits
+	dropped uint64 // the number of the commit that dropped it
+	users   int    // open transactions that have written it
+	missed  bool   // of a reload: no longer in the catalogue
+
+	mu         sync.Mutex // guards next and limit; held while a block is fetched
+	next       int64
+	limit      int64
+	width      atomic.Int64 // bytes of a row, a moving average; 0 if unknown
+	statements sync.Map     // of scans, by their shape
+	sql        objectSQL
+}
+
+// objectSQL are the statements on an object that need no further text.
+type objectSQL struct {
+	get, lock, exists, insert, update, remove, truncate, appendLog string
+	put, putOld, putUnique, removeEntry, lookup, holder            string
+}
+
+type objectKey struct {
+	kind byte
+	id   uint32
+}
+
+// idSet are the tables and indexes that exist.
+type idSet struct {
+	store *Store
+
+	mu  sync.Mutex
+	all map[objectKey]*object
+}
+
+func (s *Store) newObject(kind byte, id, table uint32, unique bool) *object {
+	o := &object{kind: kind, id: id, table: table, unique: unique}
+	o.name = fmt.Sprintf("%s.%c%d", s.schema, kind, id)
+	o.seq = fmt.Sprintf("%s.r%d", s.schema, id)
+	n := o.name
+	if kind == kindTable {
+		o.sql = objectSQL{
+			get:       "SELECT doc FROM " + n + " WHERE rid = $1",
+			lock:      "SELECT doc FROM " + n + " WHERE rid = $1 FOR UPDATE SKIP LOCKED",
+			exists:    "SELECT 1::int8 FROM " + n + " WHERE rid = $1",
+			insert:    "INSERT INTO " + n + " (rid, doc) VALUES ($1, $2)",
+			update:    "UPDATE " + n + " SET doc = $2 WHERE rid = $1",
+			remove:    "DELETE FROM " + n + " WHERE rid = $1",
+			truncate:  "DELETE FROM " + n + " WHERE rid < $1",
+			appendLog: s.appendSQL(n),
+		}
+		return o
+	}
+	conflict := "(key, rid)"
+	if unique {
+		conflict = "(key)"
+	}
+	put := "INSERT INTO " + n + " AS x (key, rid, bits, tail) VALUES ($1, $2, $3, $4) ON CONFLICT " + conflict + " DO UPDATE SET bits = excluded.bits WHERE x.rid = excluded.rid"
+	o.sql = objectSQL{
+		put:         put,
+		putOld:      put + " RETURNING (SELECT o.bits FROM " + n + " o WHERE o.key = $1 AND o.rid = $2)",
+		putUnique:   "INSERT INTO " + n + " (key, rid, bits, tail) VALUES ($1, $2, $3, $4) ON CONFLICT (key) DO NOTHING",
+		removeEntry: "DELETE FROM " + n + " WHERE key = $1 AND rid = $2 RETURNING bits",
+		lookup: fmt.Sprintf("SELECT x.rid, t.doc FROM %s x LEFT JOIN %s.t%d t ON t.rid = x.rid WHERE x.key = $1",
+			n, s.schema, table),
+		holder: "SELECT rid FROM " + n + " WHERE key = $1 FOR UPDATE SKIP LOCKED",
+	}
+	return o
+}
+
+// appendSQL inserts a log record under the time that the commit has just drawn,
+// less $1, and stamps it: that time less $4 at $3, the time before it at $5.
+func (s *Store) appendSQL(table string) string {
+	le8 := s.schema + ".le8"
+	return "INSERT INTO " + table + " (rid, doc) SELECT id, CASE WHEN $5::int8 <= 0 THEN d ELSE overlay(d PLACING " + le8 +
+		"(id - 1) FROM $5::int8::int4 + 1) END FROM (SELECT id, CASE WHEN $3::int8 < 0 THEN $2::bytea ELSE overlay($2::bytea PLACING " +
+		le8 + "(id - $4::int8) FROM $3::int8::int4 + 1) END AS d FROM (SELECT currval('" + s.schema + ".clock') - $1::int8 AS id) v) w"
+}
+
+// creation is the DDL that makes an object.
+func (o *object) creation(schema string) []string {
+	entry := fmt.Sprintf("INSERT INTO %s.ids (kind, id, tbl, uniq) VALUES ('%c', %d, %d, %t)", schema, o.kind, o.id, o.table, o.unique)
+	if o.kind == kindTable {
+		return []string{
+			"CREATE TABLE " + o.name + " (rid int8 PRIMARY KEY, doc bytea NOT NULL)",
+			// The first block belongs to who creates the table.
+			fmt.Sprintf("CREATE SEQUENCE %s INCREMENT %d START %d", o.seq, blockSize, 1+blockSize),
+			entry,
+		}
+	}
+	key := "key, rid"
+	if o.unique {
+		key = "key"
+	}
+	return []string{
+		"CREATE TABLE " + o.name + " (key bytea NOT NULL, rid int8 NOT NULL, bits bytea NOT NULL, tail bytea, PRIMARY KEY (" + key + "))",
+		entry,
+	}
+}
+
+// removal is the DDL that takes it away.
+func (o *object) removal(schema string) []string {
+	out := []string{"DROP TABLE IF EXISTS " + o.name}
+	if o.kind == kindTable {
+		out = append(out, "DROP SEQUENCE IF EXISTS "+o.seq)
+	}
+	return append(out, fmt.Sprintf("DELETE FROM %s.ids WHERE kind = '%c' AND id = %d", schema, o.kind, o.id))
+}
+
+// find returns an object, asking the catalogue for one that is not known.
+func (ids *idSet) find(ctx context.Context, kind byte, id uint32) (*object, error) {
+	ids.mu.Lock()
+	o := ids.all[objectKey{kind, id}]
+	ids.mu.Unlock()
+	if o != nil {
+		return o, nil
+	}
+	if err := ids.store.syncer.reload(ctx); err != nil {
+		return nil, err
+	}
+	ids.mu.Lock()
+	defer ids.mu.Unlock()
+	return ids.all[objectKey{kind, id}], nil
+}
+
+// load reads the catalogue through a connection.
+func (ids *idSet) load(ctx context.Context, c *conn) error {
+	s := ids.store
+	type row struct {
+		key     objectKey
+		table   uint32
+		unique  bool
+		dropped bool
+	}
+	var rows []row
+	c.add("SELECT ascii(kind)::int8, id, tbl, uniq::int::int8, (dropped IS NOT NULL)::int::int8 FROM "+s.schema+".ids", func(v [][]byte) {
+		rows = append(rows, row{objectKey{byte(int64Of(v[0])), uint32(int64Of(v[1]))}, uint32(int64Of(v[2])), int64Of(v[3]) != 0, int64Of(v[4]) != 0})
+	})
+	if err := c.run(ctx); err != nil {
+		return err
+	}
+	ids.mu.Lock()
+	defer ids.mu.Unlock()
+	for _, o := range ids.all {
+		o.missed = o.creator == 0
+	}
+	for _, r := range rows {
+		o := ids.all[r.key]
+		switch {
+		case o == nil && r.dropped:
+			continue
+		case o == nil:
+			ids.all[r.key] = s.newObject(r.key.kind, r.key.id, r.table, r.unique)
+			continue
+		}
+		o.missed = false
+		if r.dropped && o.dropped == 0 && o.dropper == 0 {
+			o.dropped = s.claims.finish(nil, true) // by another process: older snapshots still see it
+		}
+	}
+	for key, o := range ids.all {
+		if o.missed {
+			delete(ids.all, key)
+		}
+	}
+	return nil
+}
+
+// readable says whether a transaction sees an object's contents.
+func (ids *idSet) readable(o *object, tx *txn) bool {
+	if o == nil {
+		return false
+	}
+	ids.mu.Lock()
+	defer ids.mu.Unlock()
+	switch {
+	case o.creator != 0 && o.creator != tx.id:
+		return false
+	case o.dropper == tx.id:
+		return false
+	}
+	return o.dropped == 0 || tx.seq < o.dropped
+}
+
+// use counts a transaction as one that writes an object.
+func (ids *idSet) use(o *object, tx *txn) error {
+	if o == nil {
+		return storage.ErrNotFound
+	}
+	ids.mu.Lock()
+	defer ids.mu.Unlock()
+	switch {
+	case o.dropper == tx.id || o.creator != 0 && o.creator != tx.id:
+		return storage.ErrNotFound
+	case o.dropper != 0:
+		return storage.ErrWriteConflict
+	case o.dropped != 0 && tx.seq < o.dropped:
+		return storage.ErrWriteConflict
+	case o.dropped != 0:
+		return storage.ErrNotFound
+	}
+	for _, t := range tx.touched {
+		if t == o {
+			return nil
+		}
+	}
+	o.users++
+	tx.touched = append(tx.touched, o)
+	return nil
+}
+
+// drop marks an object as being dropped by its only user.
+func (ids *idSet) drop(o *object, tx *txn) error {
+	ids.mu.Lock()
+	defer ids.mu.Unlock()
+	if o.users > 1 {
+		return storage.ErrWriteConflict
+	}
+	o.dropper = tx.id
+	return nil
+}
+
+func (ids *idSet) undrop(o *object) {
+	ids.mu.Lock()
+	defer ids.mu.Unlock()
+	o.dropper = 0
+}
+
+// add makes room for an object that a transaction creates.
+func (ids *idSet) add(o *object, tx *txn) error {
+	ids.mu.Lock()
+	defer ids.mu.Unlock()
+	key := objectKey{o.kind, o.id}
+	if ids.all[key] != nil {
+		return fmt.Errorf("storage: id %c%d exists already", o.kind, o.id)
+	}
+	o.creator, o.users = tx.id, 1
+	o.next, o.limit = 1, 1+blockSize
+	ids.all[key] = o
+	tx.touched = append(tx.touched, o)
+	return nil
+}
+
+// remove forgets an object whose creation is undone.
+func (ids *idSet) remove(o *object, tx *txn) {
+	ids.mu.Lock()
+	defer ids.mu.Unlock()
+	if ids.all[objectKey{o.kind, o.id}] == o {
+		delete(ids.all, objectKey{o.kind, o.id})
+	}
+	for i, t := range tx.touched {
+		if t == o {
+			tx.touched = append(tx.touched[:i], tx.touched[i+1:]...)
+			break
+		}
+	}
+}
+
+// end takes a transaction out of the books; seq is the number of its commit, 0 if
+// it was rolled back.
+func (ids *idSet) end(tx *txn, seq uint64) {
+	if len(tx.touched) == 0 && len(tx.drops) == 0 {
+		return
+	}
+	ids.mu.Lock()
+	defer ids.mu.Unlock()
+	for _, o := range tx.touched {
+		o.users--
+		if o.creator == tx.id {
+			o.creator = 0
+			if seq == 0 {
+				delete(ids.all, objectKey{o.kind, o.id})
+			}
+		}
+	}
+	for _, o := range tx.drops {
+		o.dropper = 0
+		if seq != 0 {
+			o.dropped = seq
+		}
+	}
+}
+
+// scanShape is what the text of a scan's statement depends on.
+type scanShape struct {
+	reverse, fetch      bool
+	lower, upper, after bool
+	table               uint32
+}
+
+// scan is the statement of a scan; its arguments are the bounds in the order
+// lower, upper, after, after's id.
+func (o *object) scan(schema string, sh scanShape) string {
+	if sql, ok := o.statements.Load(sh); ok {
+		return sql.(string)
+	}
+	var b strings.Builder
+	var where []string
+	n := 0
+	arg := func(format string) {
+		n++
+		where = append(where, fmt.Sprintf(format, n))
+	}
+	dir, beyond := "", ">"
+	if sh.reverse {
+		dir, beyond = " DESC", "<"
+	}
+	if o.kind == kindTable {
+		fmt.Fprintf(&b, "SELECT rid, doc FROM %s x", o.name)
+		if sh.lower {
+			arg("x.rid >= $%d")
+		}
+		if sh.upper {
+			arg("x.rid <= $%d")
+		}
+	} else {
+		b.WriteString("SELECT x.rid, x.key, x.bits, x.tail")
+		if sh.fetch {
+			b.WriteString(", t.doc")
+		}
+		fmt.Fprintf(&b, " FROM %s x", o.name)
+		if sh.fetch {
+			fmt.Fprintf(&b, " LEFT JOIN %s.t%d t ON t.rid = x.rid", schema, sh.table)
+		}
+		if sh.lower {
+			arg("x.key >= $%d")
+		}
+		if sh.upper {
+			arg("x.key < $%d")
+		}
+		if sh.after && o.unique {
+			arg("x.key " + beyond + "= $%d")
+		} else if sh.after {
+			n += 2
+			where = append(where, fmt.Sprintf("(x.key, x.rid) %s ($%d, $%d)", beyond, n-1, n))
+		}
+	}
+	if len(where) > 0 {
+		b.WriteString(" WHERE " + strings.Join(where, " AND "))
+	}
+	switch {
+	case o.kind == kindTable:
+		b.WriteString(" ORDER BY x.rid" + dir)
+	case o.unique:
+		b.WriteString(" ORDER BY x.key" + dir)
+	default:
+		b.WriteString(" ORDER BY x.key" + dir + ", x.rid" + dir)
+	}
+	sql := b.String()
+	o.statements.Store(sh, sql)
+	return sql
+}

@@ -1,0 +1,389 @@
+package pgstore
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/binary"
+	"fmt"
+	"slices"
+
+	"github.com/archelon-db/archelon/internal/storage"
+)
+
+const (
+	// firstRows and maxRows bound what an iterator fetches at once, first and
+	// later; chunkBytes bounds it in bytes, as far as rows are like those before.
+	firstRows  = 32
+	maxRows    = 2048
+	chunkBytes = 1 << 20
+
+	// unknownRows is the first fetch from a table whose rows may be large.
+	unknownRows = 8
+)
+
+// row is an entry or a record of a chunk; its slices lie in the chunk's buffer.
+type row struct {
+	id             storage.RecordID
+	key, bits, doc []byte
+	long           bool
+}
+
+// iterator walks a portal. It is both kinds of iterator.
+type iterator struct {
+	tx     *txn
+	ctx    context.Context
+	o      *object
+	sql    string
+	args   [][]byte
+	rng    storage.IndexRange // of an index
+	portal string
+	more   bool // the portal may have more rows
+	rows   []row
+	at     int // the current row, -1 before the first
+	size   uint32
+	opened int // tx.writes when it was opened
+	err    error
+	closed bool
+	done   bool
+	width  *object // whose width tells the size of rows
+}
+
+var (
+	_ storage.RecordIterator = (*iterator)(nil)
+	_ storage.IndexIterator  = (*iterator)(nil)
+)
+
+// Scan iterates a table.
+func (tx *txn) Scan(ctx context.Context, t storage.TableID, r storage.RecordRange) (storage.RecordIterator, error) {
+	if err := tx.enter(ctx); err != nil {
+		return nil, err
+	}
+	defer tx.s.gate.RUnlock()
+	o, ok, err := tx.object(ctx, kindTable, uint32(t))
+	if err != nil {
+		return nil, err
+	}
+	if !ok {
+		return &iterator{tx: tx, ctx: ctx, at: -1, done: true}, nil
+	}
+	it := &iterator{tx: tx, ctx: ctx, o: o, width: o}
+	it.sql = o.scan(tx.s.schema, scanShape{reverse: r.Reverse, lower: r.Min > 0, upper: r.Max > 0})
+	for _, id := range []storage.RecordID{r.Min, r.Max} {
+		if id > 0 {
+			it.args = append(it.args, binary.BigEndian.AppendUint64(nil, uint64(id)))
+		}
+	}
+	return it, it.open()
+}
+
+// ScanIndex iterates index entries.
+func (tx *txn) ScanIndex(ctx context.Context, x storage.IndexID, r storage.IndexRange) (storage.IndexIterator, error) {
+	if err := tx.enter(ctx); err != nil {
+		return nil, err
+	}
+	defer tx.s.gate.RUnlock()
+	o, ok, err := tx.object(ctx, kindIndex, uint32(x))
+	if err != nil {
+		return nil, err
+	}
+	if !ok {
+		return nil, storage.ErrNotFound
+	}
+	it := &iterator{tx: tx, ctx: ctx, o: o, rng: r, width: o}
+	it.rng.Lower, it.rng.Upper, it.rng.After = bytes.Clone(r.Lower), bytes.Clone(r.Upper), bytes.Clone(r.After)
+	if r.Fetch != 0 {
+		t, ok, err := tx.object(ctx, kindTable, uint32(r.Fetch))
+		if err != nil {
+			return nil, err
+		}
+		if !ok {
+			return nil, storage.ErrNotFound
+		}
+		it.width = t
+	}
+	it.shape()
+	return it, it.open()
+}
+
+// shape writes the statement of an index scan. Bounds that are too long to be
+// stored are widened; see beyond.
+func (it *iterator) shape() {
+	r := &it.rng
+	sh := scanShape{reverse: r.Reverse, fetch: r.Fetch != 0, table: uint32(r.Fetch)}
+	it.args = it.args[:0]
+	if r.Lower != nil {
+		sh.lower = true
+		it.args = append(it.args, orEmpty(r.Lower[:min(maxKey, len(r.Lower))]))
+	}
+	if r.Upper != nil {
+		sh.upper = true
+		upper := r.Upper
+		if len(upper) > maxKey {
+			upper = append(bytes.Clone(upper[:maxKey]), bytes.Repeat([]byte{0xff}, 33)...)
+		}
+		it.args = append(it.args, orEmpty(upper))
+	}
+	switch {
+	case r.After == nil:
+	case len(r.After) <= maxKey:
+		sh.after = true
+		it.args = append(it.args, r.After)
+		if !it.o.unique {
+			it.args = append(it.args, binary.BigEndian.AppendUint64(nil, uint64(r.AfterID)))
+		}
+	case !r.Reverse && (r.Lower == nil || bytes.Compare(r.After, r.Lower) > 0):
+		if !sh.lower {
+			it.args = append([][]byte{nil}, it.args...)
+		}
+		sh.lower = true
+		it.args[0] = r.After[:maxKey]
+	case r.Reverse && (r.Upper == nil || bytes.Compare(r.After, r.Upper) < 0):
+		if !sh.upper {
+			it.args = append(it.args, nil)
+		}
+		sh.upper = true
+		it.args[len(it.args)-1] = append(bytes.Clone(r.After[:maxKey]), bytes.Repeat([]byte{0xff}, 33)...)
+	}
+	it.sql = it.o.scan(it.tx.s.schema, sh)
+}
+
+// open starts the portal, behind everything the transaction has written.
+func (it *iterator) open() error {
+	tx := it.tx
+	tx.nreads = untracked
+	if err := tx.flush(it.ctx); err != nil {
+		return err
+	}
+	if err := tx.start(it.ctx); err != nil {
+		return err
+	}
+	it.opened = tx.writes
+	tx.c.portal++
+	it.portal = fmt.Sprintf("p%d", tx.c.portal)
+	it.size = it.guess(firstRows)
+	it.begin()
+	item := tx.c.start(it.portal, it.sql, it.size, it.receive, it.args...)
+	return it.finish(item)
+}
+
+// guess is how many rows to fetch.
+func (it *iterator) guess(most int64) uint32 {
+	width := it.width.width.Load()
+	if width == 0 {
+		return unknownRows
+	}
+	return uint32(max(1, min(most, chunkBytes/width)))
+}
+
+func (it *iterator) begin() {
+	it.rows, it.at = it.rows[:0], -1
+}
+
+// finish runs the fetch that was queued.
+func (it *iterator) finish(item *item) error {
+	tx := it.tx
+	for {
+		if err := tx.run(it.ctx); err != nil {
+			return err
+		}
+		it.more = item.suspended
+		// Long keys with a common beginning are stored in the order of their
+		// hashes: all of them are needed to put them into order.
+		if n := len(it.rows); !it.more || n == 0 || !it.rows[n-1].long {
+			break
+		}
+		item = tx.c.resume(it.portal, it.size, it.receive)
+	}
+	it.arrange()
+	if !it.more {
+		tx.c.closePortal(it.portal)
+	}
+	return nil
+}
+
+// receive takes over a row. Each row has a buffer of its own, so that a chunk is
+// freed when its last row is.
+func (it *iterator) receive(v [][]byte) {
+	total := 0
+	for _, b := range v {
+		total += len(b)
+	}
+	it.learn(int64(total))
+	if it.o.kind == kindTable {
+		it.rows = append(it.rows, row{id: storage.RecordID(int64Of(v[0])), doc: append(make([]byte, 0, len(v[1])), v[1]...)})
+		return
+	}
+	buf := make([]byte, 0, total)
+	r := row{id: storage.RecordID(int64Of(v[0])), long: v[3] != nil}
+	buf = fullKey(buf, v[1], v[3])
+	r.key = buf[:len(buf):len(buf)]
+	buf = append(buf, v[2]...)
+	r.bits = buf[len(r.key):len(buf):len(buf)]
+	if len(v) > 4 && v[4] != nil {
+		at := len(buf)
+		buf = append(buf, v[4]...)
+		r.doc = buf[at:len(buf):len(buf)]
+	}
+	if it.inside(&r) {
+		it.rows = append(it.rows, r)
+	}
+}
+
+// learn keeps the average width of rows.
+func (it *iterator) learn(n int64) {
+	w := &it.width.width
+	old := w.Load()
+	if old == 0 {
+		old = n
+	}
+	w.Store(max(1, old+(n-old)/8))
+}
+
+// inside checks the bounds that the statement could not.
+func (it *iterator) inside(r *row) bool {
+	g := &it.rng
+	if g.After != nil {
+		c := cmp.Or(bytes.Compare(r.key, g.After), cmp.Compare(r.id, g.AfterID))
+		if g.Reverse {
+			c = -c
+		}
+		if c <= 0 {
+			return false
+		}
+	}
+	if len(g.Lower) > maxKey && bytes.Compare(r.key, g.Lower) < 0 {
+		return false
+	}
+	return len(g.Upper) <= maxKey || bytes.Compare(r.key, g.Upper) < 0
+}
+
+// arrange puts long keys into their order.
+func (it *iterator) arrange() {
+	if !slices.ContainsFunc(it.rows, func(r row) bool { return r.long }) {
+		return
+	}
+	slices.SortStableFunc(it.rows, func(a, b row) int {
+		c := cmp.Or(bytes.Compare(a.key, b.key), cmp.Compare(a.id, b.id))
+		if it.rng.Reverse {
+			return -c
+		}
+		return c
+	})
+}
+
+// Next moves to the next row.
+func (it *iterator) Next() bool {
+	if it.err != nil || it.closed || it.done {
+		return false
+	}
+	for it.at+1 >= len(it.rows) {
+		if !it.more {
+			it.done = true
+			return false
+		}
+		if !it.fetch() {
+			return false
+		}
+	}
+	it.at++
+	if it.at&127 == 0 || it.tx.done {
+		return it.alive()
+	}
+	return true
+}
+
+// alive checks the context and the store now and then.
+func (it *iterator) alive() bool {
+	if it.err = it.tx.enter(it.ctx); it.err != nil {
+		return false
+	}
+	it.tx.s.gate.RUnlock()
+	return true
+}
+
+// fetch gets the next chunk.
+func (it *iterator) fetch() bool {
+	if it.err = it.tx.enter(it.ctx); it.err != nil {
+		return false
+	}
+	defer it.tx.s.gate.RUnlock()
+	it.size = max(it.guess(min(maxRows, 4*int64(it.size))), 1)
+	it.begin()
+	it.err = it.finish(it.tx.c.resume(it.portal, it.size, it.receive))
+	return it.err == nil
+}
+
+// SeekGE moves to the first entry with key ≥ the given one, or ≤ if the scan is
+// reversed.
+func (it *iterator) SeekGE(key []byte) bool {
+	for it.at+1 < len(it.rows) || !it.more {
+		if !it.Next() {
+			return false
+		}
+		if it.reached(key) {
+			return true
+		}
+	}
+	if it.err != nil || it.closed || it.done {
+		return false
+	}
+	if it.opened == it.tx.writes && len(key) <= maxKey && !it.jump(key) {
+		return false
+	}
+	for it.Next() {
+		if it.reached(key) {
+			return true
+		}
+	}
+	return false
+}
+
+func (it *iterator) reached(key []byte) bool {
+	c := bytes.Compare(it.rows[it.at].key, key)
+	if it.rng.Reverse {
+		c = -c
+	}
+	return c >= 0
+}
+
+// jump opens the scan again further on; nothing was written since it was opened,
+// so it shows the same.
+func (it *iterator) jump(key []byte) bool {
+	if it.err = it.tx.enter(it.ctx); it.err != nil {
+		return false
+	}
+	defer it.tx.s.gate.RUnlock()
+	r := &it.rng
+	switch {
+	case !r.Reverse && bytes.Compare(key, r.Lower) > 0:
+		r.Lower = bytes.Clone(key)
+	case r.Reverse && (r.Upper == nil || bytes.Compare(key, r.Upper) < 0):
+		r.Upper = append(bytes.Clone(key), 0xff) // keys are prefix-free
+	default:
+		return true
+	}
+	it.tx.c.closePortal(it.portal)
+	it.shape()
+	it.err = it.open()
+	return it.err == nil
+}
+
+func (it *iterator) ID() storage.RecordID { return it.rows[it.at].id }
+func (it *iterator) Doc() []byte          { return it.rows[it.at].doc }
+func (it *iterator) Key() []byte          { return it.rows[it.at].key }
+func (it *iterator) TypeBits() []byte     { return it.rows[it.at].bits }
+func (it *iterator) Err() error           { return it.err }
+
+// Close ends the iterator.
+func (it *iterator) Close() error {
+	if it.closed {
+		return it.err
+	}
+	it.closed = true
+	if it.more && !it.tx.done && it.tx.fail == nil && it.tx.c != nil && it.tx.s.enter() {
+		it.tx.c.closePortal(it.portal)
+		it.tx.s.gate.RUnlock()
+	}
+	return it.err
+}

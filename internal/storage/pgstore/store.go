@@ -1,0 +1,254 @@
+package pgstore
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/archelon-db/archelon/internal/clock"
+	"github.com/archelon-db/archelon/internal/storage"
+)
+
+// Store is a storage engine in a PostgreSQL schema. It implements
+// [storage.Engine].
+type Store struct {
+	config *settings
+	log    *slog.Logger
+	schema string // quoted
+	id     string
+	clock  *clock.Clock
+	sql    storeSQL
+
+	pool   *pool
+	claims *claimTable
+	ids    idSet
+	syncer syncer
+
+	gate     sync.RWMutex  // passed by every operation, held shut by Close
+	closed   bool          // guarded by gate
+	closing  chan struct{} // closed first by Close
+	shut     sync.Once
+	stopped  sync.WaitGroup // the background goroutine
+	nextTxn  atomic.Uint64
+	openTxns atomic.Int64
+	commits  atomic.Int64
+	size     atomic.Int64 // bytes of the schema, as the background has last seen it
+
+	retained retainedSet
+}
+
+var _ storage.Engine = (*Store)(nil)
+
+// storeSQL are the statements on the store's own tables.
+type storeSQL struct {
+	position, commit, sync                  string
+	getMeta, putMeta, putOldMeta, dropMeta  string
+	scanMeta, scanMetaUpTo, lockCommit, ddl string
+}
+
+func (s *Store) prepareSQL() {
+	n := s.schema
+	put := "INSERT INTO " + n + ".meta AS m (key, value) VALUES ($1, $2) ON CONFLICT (key) DO UPDATE SET value = excluded.value"
+	s.sql = storeSQL{
+		position:     "SELECT COALESCE(max(pos), 0) FROM " + n + ".commits",
+		lockCommit:   "LOCK TABLE " + n + ".committing IN EXCLUSIVE MODE",
+		commit:       fmt.Sprintf("UPDATE %[1]s.commits SET pos = setval('%[1]s.clock', GREATEST((SELECT last_value FROM %[1]s.clock) + $1::int8, $2::int8)) WHERE slot = $3 RETURNING pos", n),
+		sync:         "UPDATE " + n + ".commits SET pos = pos WHERE slot = $1",
+		getMeta:      "SELECT value FROM " + n + ".meta WHERE key = $1",
+		putMeta:      put,
+		putOldMeta:   put + " RETURNING (SELECT o.value FROM " + n + ".meta o WHERE o.key = $1)",
+		dropMeta:     "DELETE FROM " + n + ".meta WHERE key = $1 RETURNING value",
+		scanMeta:     "SELECT key, value FROM " + n + ".meta WHERE key >= $1 ORDER BY key",
+		scanMetaUpTo: "SELECT key, value FROM " + n + ".meta WHERE key >= $1 AND key < $2 ORDER BY key",
+		ddl:          "SELECT nextval('" + n + ".ddl')",
+	}
+}
+
+// Open opens the store that a URL names, or creates it.
+func Open(ctx context.Context, config Config) (*Store, error) {
+	st, err := config.parse()
+	if err != nil {
+		return nil, err
+	}
+	s := &Store{config: st, log: st.Logger, schema: quoted(st.schema), clock: st.Clock, closing: make(chan struct{})}
+	s.prepareSQL()
+	s.claims = newClaimTable(s.closing)
+	s.ids = idSet{store: s, all: map[objectKey]*object{}}
+	s.pool = &pool{config: st.work, max: st.max, timeout: st.AcquireTimeout, prepare: s.prepareConn, closing: s.closing}
+	s.syncer.init(s)
+	if err := s.syncer.open(ctx); err != nil {
+		return nil, fmt.Errorf("open PostgreSQL store: %w", err)
+	}
+	s.stopped.Add(1)
+	go s.background()
+	return s, nil
+}
+
+// ID is the store's identity: chosen at creation, 32 hexadecimal digits.
+func (s *Store) ID() string { return s.id }
+
+// Clock is the clock that gives commits their times.
+func (s *Store) Clock() *clock.Clock { return s.clock }
+
+// enter passes the gate; the caller leaves with gate.RUnlock.
+func (s *Store) enter() bool {
+	s.gate.RLock()
+	select {
+	case <-s.closing:
+		s.gate.RUnlock()
+		return false
+	default:
+		return true
+	}
+}
+
+// background notices what other processes do, and keeps house.
+func (s *Store) background() {
+	defer s.stopped.Done()
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	go func() {
+		<-s.closing
+		cancel()
+	}()
+	tick := time.NewTicker(pollInterval)
+	defer tick.Stop()
+	for n := 0; ; n++ {
+		select {
+		case <-tick.C:
+		case <-s.closing:
+			return
+		}
+		if err := s.syncer.poll(ctx); err != nil && ctx.Err() == nil {
+			s.log.Warn("PostgreSQL does not answer", "error", err)
+		}
+		s.pool.tidy(ctx)
+		if n%50 == 49 {
+			s.sweep(ctx)
+		}
+	}
+}
+
+// Sync waits until everything committed so far is durable.
+func (s *Store) Sync(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if !s.enter() {
+		return storage.ErrClosed
+	}
+	defer s.gate.RUnlock()
+	gen, err := s.syncer.generation()
+	if err != nil {
+		return err
+	}
+	return s.syncer.wait(s.syncer.newest(), gen)
+}
+
+// Durable returns the time up to which log records are durable, and a channel
+// that is closed when it grows.
+func (s *Store) Durable() (uint64, <-chan struct{}) { return s.syncer.watch() }
+
+// TableSize estimates the bytes of a table on disk.
+func (s *Store) TableSize(t storage.TableID) int64 { return s.objectSize(kindTable, uint32(t)) }
+
+// IndexSize estimates the bytes of an index on disk.
+func (s *Store) IndexSize(x storage.IndexID) int64 { return s.objectSize(kindIndex, uint32(x)) }
+
+func (s *Store) objectSize(kind byte, id uint32) int64 {
+	if !s.enter() {
+		return 0
+	}
+	defer s.gate.RUnlock()
+	ctx := context.Background()
+	o, err := s.ids.find(ctx, kind, id)
+	if err != nil || o == nil || !s.ids.settled(o) {
+		return 0
+	}
+	c, err := s.pool.acquire(ctx)
+	if err != nil {
+		return 0
+	}
+	defer s.pool.release(c)
+	c.end()
+	v, err := c.query(ctx, "SELECT COALESCE(pg_total_relation_size(to_regclass($1)), 0)", []byte(o.name))
+	if err != nil {
+		return 0
+	}
+	return v[0]
+}
+
+// settled says whether an object is committed and not dropped.
+func (ids *idSet) settled(o *object) bool {
+	ids.mu.Lock()
+	defer ids.mu.Unlock()
+	return o.creator == 0 && o.dropped == 0
+}
+
+// Compact gives the space of deleted records back to the table.
+func (s *Store) Compact(ctx context.Context, t storage.TableID) error {
+	if !s.enter() {
+		return storage.ErrClosed
+	}
+	defer s.gate.RUnlock()
+	o, err := s.ids.find(ctx, kindTable, uint32(t))
+	if err != nil {
+		return err
+	}
+	if o == nil || !s.ids.settled(o) {
+		return storage.ErrNotFound
+	}
+	c, err := s.pool.acquire(ctx)
+	if err != nil {
+		return translate(ctx, err)
+	}
+	defer s.pool.release(c)
+	if c.end(); len(c.batch) > 0 { // VACUUM must come alone
+		if err := c.run(ctx); err != nil {
+			return translate(ctx, err)
+		}
+	}
+	c.once("VACUUM " + o.name)
+	return translate(ctx, c.run(ctx))
+}
+
+// Stats describes the store.
+func (s *Store) Stats() storage.Stats {
+	newest := storage.Position(s.syncer.newest())
+	s.claims.mu.Lock()
+	conflicts := s.claims.conflicts
+	s.claims.mu.Unlock()
+	return storage.Stats{
+		Engine:         "postgres",
+		DiskBytes:      s.size.Load(),
+		Commits:        s.commits.Load(),
+		Conflicts:      conflicts,
+		OpenTxns:       s.openTxns.Load(),
+		WALSyncs:       s.syncer.rounds.Load(),
+		LastCommitted:  newest,
+		OldestSnapshot: s.claims.oldestPosition(newest),
+	}
+}
+
+// Close stops the store: transactions that are still open end with ErrClosed.
+func (s *Store) Close() error {
+	first := false
+	s.shut.Do(func() {
+		first = true
+		close(s.closing)
+	})
+	if !first {
+		return storage.ErrClosed
+	}
+	s.stopped.Wait()
+	s.gate.Lock()
+	s.closed = true
+	s.gate.Unlock()
+	s.retained.closeAll(s)
+	s.pool.close()
+	s.syncer.close()
+	return nil
+}

@@ -1,0 +1,265 @@
+package pgstore
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/archelon-db/archelon/internal/mongoerr"
+)
+
+// syncer makes commits durable, in rounds that serve all who wait, and follows
+// the commits of other processes. It has a connection of its own; whoever is in a
+// round has it for himself.
+type syncer struct {
+	s      *Store
+	rounds atomic.Int64
+
+	mu        sync.Mutex
+	c         *conn         // nil while there is none
+	gen       uint64        // counts connections: a crash of the server ends one
+	busy      bool          // somebody is in a round
+	done      chan struct{} // closed when that round is over
+	committed uint64        // the newest commit known
+	durable   uint64
+	grown     chan struct{} // closed when durable grows; nil if nobody asked
+
+	ddl int64 // the version of the catalogue that was loaded; owned by the round
+}
+
+func (y *syncer) init(s *Store) { y.s = s }
+
+// open makes the first connection and the schema.
+func (y *syncer) open(ctx context.Context) error {
+	return y.round(ctx, func(c *conn) error { return y.look(ctx, c) })
+}
+
+// connect makes the connection; the caller is in a round.
+func (y *syncer) connect(ctx context.Context) (*conn, error) {
+	pg, err := pgconn.ConnectConfig(ctx, y.s.config.sync)
+	if err != nil {
+		if stateOf(err) == "" {
+			err = &cutError{err}
+		}
+		return nil, translate(ctx, err)
+	}
+	c := newConn(pg)
+	if !y.s.config.Shared {
+		err = y.hold(ctx, c)
+	}
+	if err == nil {
+		err = y.s.prepareSchema(ctx, c)
+	}
+	if err == nil {
+		err = y.s.prepareConn(ctx, c)
+	}
+	if err == nil {
+		// Rows of connections that are gone.
+		n := y.s.schema
+		c.once("DELETE FROM " + n + ".commits WHERE pos < (SELECT max(pos) FROM " + n + ".commits) AND slot NOT IN (SELECT pid FROM pg_stat_activity WHERE pid IS NOT NULL)")
+		err = c.run(ctx)
+	}
+	if err != nil {
+		c.close()
+		return nil, translate(ctx, err)
+	}
+	return c, nil
+}
+
+// hold keeps other processes out as long as the connection lives.
+func (y *syncer) hold(ctx context.Context, c *conn) error {
+	v, err := c.query(ctx, "SELECT pg_try_advisory_lock(hashtext('archelon'), hashtext($1))::int::int8", []byte(y.s.config.schema))
+	if err == nil && v[0] == 0 {
+		err = ErrInUse
+	}
+	return err
+}
+
+// round runs fn with the connection, after any other round.
+func (y *syncer) round(ctx context.Context, fn func(*conn) error) error {
+	for {
+		y.mu.Lock()
+		if !y.busy {
+			y.busy, y.done = true, make(chan struct{})
+			y.mu.Unlock()
+			return y.lead(ctx, fn)
+		}
+		done := y.done
+		y.mu.Unlock()
+		select {
+		case <-done:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// lead is a round of whoever has set busy.
+func (y *syncer) lead(ctx context.Context, fn func(*conn) error) error {
+	c, err := y.c, error(nil)
+	if c == nil {
+		c, err = y.connect(ctx)
+	}
+	if err == nil {
+		err = fn(c)
+	}
+	y.mu.Lock()
+	defer y.mu.Unlock()
+	switch {
+	case c != nil && c.broken:
+		c.close()
+		y.c = nil
+		y.gen++
+	case c != nil:
+		if y.c == nil {
+			y.gen++
+		}
+		y.c = c
+	}
+	y.busy = false
+	close(y.done)
+	return translate(ctx, err)
+}
+
+// generation is the number of the connection, which is made if there is none.
+// What was committed in one generation and synced in the same has survived.
+func (y *syncer) generation() (uint64, error) {
+	y.mu.Lock()
+	if y.c != nil {
+		defer y.mu.Unlock()
+		return y.gen, nil
+	}
+	y.mu.Unlock()
+	ctx, cancel := context.WithTimeout(context.Background(), y.s.config.AcquireTimeout)
+	defer cancel()
+	if err := y.round(ctx, func(*conn) error { return nil }); err != nil {
+		return 0, err
+	}
+	y.mu.Lock()
+	defer y.mu.Unlock()
+	return y.gen, nil
+}
+
+// newest is the time of the newest commit known.
+func (y *syncer) newest() uint64 {
+	y.mu.Lock()
+	defer y.mu.Unlock()
+	return y.committed
+}
+
+// note tells of a commit that is visible.
+func (y *syncer) note(pos uint64) {
+	y.s.clock.SetApplied(pos)
+	y.mu.Lock()
+	defer y.mu.Unlock()
+	y.committed = max(y.committed, pos)
+}
+
+// wait returns when everything up to pos is durable. gen is the generation in
+// which it was committed.
+func (y *syncer) wait(pos, gen uint64) error {
+	for {
+		y.mu.Lock()
+		switch {
+		case y.durable >= pos:
+			y.mu.Unlock()
+			return nil
+		case y.gen != gen || y.c == nil:
+			y.mu.Unlock()
+			return mongoerr.New(mongoerr.HostUnreachable, "the connection to PostgreSQL was lost while a commit was waiting for the disk")
+		case y.busy:
+			done := y.done
+			y.mu.Unlock()
+			<-done
+			continue
+		}
+		y.busy, y.done = true, make(chan struct{})
+		y.mu.Unlock()
+		if err := y.lead(context.Background(), y.flush); err != nil {
+			return err
+		}
+	}
+}
+
+// flush makes everything that is committed now durable.
+func (y *syncer) flush(c *conn) error {
+	target := y.newest()
+	c.add(y.s.sql.sync, nil, c.i8(int64(c.pg.PID())))
+	if err := c.run(context.Background()); err != nil {
+		return err
+	}
+	y.rounds.Add(1)
+	y.mu.Lock()
+	defer y.mu.Unlock()
+	if target > y.durable {
+		y.durable = target
+		if y.grown != nil {
+			close(y.grown)
+			y.grown = nil
+		}
+	}
+	return nil
+}
+
+// watch is Engine.Durable.
+func (y *syncer) watch() (uint64, <-chan struct{}) {
+	y.mu.Lock()
+	defer y.mu.Unlock()
+	if y.grown == nil {
+		y.grown = make(chan struct{})
+	}
+	return y.durable, y.grown
+}
+
+// poll looks for commits of other processes, and makes them and those of our own
+// that did not wait durable.
+func (y *syncer) poll(ctx context.Context) error {
+	return y.round(ctx, func(c *conn) error { return y.look(ctx, c) })
+}
+
+func (y *syncer) look(ctx context.Context, c *conn) error {
+	n := y.s.schema
+	v, err := c.query(ctx, "SELECT COALESCE(max(pos), 0), (SELECT last_value + is_called::int FROM "+n+".ddl) FROM "+n+".commits")
+	if err != nil {
+		return err
+	}
+	if v[1] != y.ddl {
+		if err := y.s.ids.load(ctx, c); err != nil {
+			return err
+		}
+		y.ddl = v[1]
+	}
+	if pos := uint64(v[0]); pos > 0 {
+		y.note(pos)
+	}
+	y.mu.Lock()
+	behind := y.durable < y.committed
+	y.mu.Unlock()
+	if behind {
+		return y.flush(c)
+	}
+	return nil
+}
+
+// reload reads the catalogue again.
+func (y *syncer) reload(ctx context.Context) error {
+	return y.round(ctx, func(c *conn) error { return y.s.ids.load(ctx, c) })
+}
+
+func (y *syncer) close() {
+	_ = y.round(context.Background(), func(*conn) error { return nil }) //nolint:errcheck // only to come after a round that is under way
+	y.mu.Lock()
+	defer y.mu.Unlock()
+	if y.c != nil {
+		y.c.close()
+		y.c = nil
+		y.gen++
+	}
+}
+
+// unknownOutcome is the error of a commit whose connection was lost on the way.
+func unknownOutcome(err error) error {
+	return mongoerr.New(mongoerr.HostUnreachable, "the connection to PostgreSQL was lost while committing, the outcome is unknown: %v", err)
+}

@@ -1,0 +1,522 @@
+package pgstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"time"
+
+	"github.com/archelon-db/archelon/internal/storage"
+)
+
+const (
+	beginReadOnly = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+	beginWrite    = "BEGIN ISOLATION LEVEL REPEATABLE READ"
+
+	// maxQueued and maxQueuedBytes bound what a transaction writes before it is
+	// sent.
+	maxQueued      = 256
+	maxQueuedBytes = 1 << 20
+
+	// maxTracked is how many point reads a transaction remembers in order to move
+	// its snapshot forward; see slide.
+	maxTracked = 4
+
+	// untracked as the number of tracked reads means that there were others.
+	untracked = -1
+
+	// slideTries bounds how often a claim moves the snapshot before it gives up.
+	slideTries = 3
+)
+
+// txn is a transaction.
+type txn struct {
+	s    *Store
+	id   uint64
+	opts storage.TxnOptions
+	done bool
+	fail error // the PostgreSQL transaction is aborted; what calls return from now on
+
+	c       *conn  // nil before the first statement
+	begun   bool   // BEGIN is queued or sent
+	sent    bool   // … and sent
+	held    bool   // seq is registered with the claim table
+	seq     uint64 // of the snapshot, or unseen
+	at      *retained
+	pos     storage.Position // of the snapshot, if known
+	gen     uint64
+	lastPos uint64 // of the commit, as its statement returns it
+
+	claims  []uint64
+	touched []*object // that it writes
+	drops   []*object // that it drops
+
+	log     []*op // what was written, for RollbackTo
+	queue   []*op // what was not sent yet
+	queued  int   // bytes of it
+	writes  int   // counts all writes, for iterators
+	saved   bool  // there may be a RollbackTo
+	appends []*appended
+	cuts    []cutoff
+
+	records map[recordKey]presence
+	keys    map[entryKey]*holding
+	meta    map[string]*metaValue
+
+	reads  [maxTracked]pointRead
+	nreads int
+
+	stash   recordKey // the record that stashed is, if hasStash
+	stashed []byte
+	hasDoc  bool
+}
+
+var _ storage.Txn = (*txn)(nil)
+
+type recordKey struct {
+	t  storage.TableID
+	id storage.RecordID
+}
+
+type entryKey struct {
+	x   storage.IndexID
+	key string
+}
+
+// presence is what a transaction knows of a record that it has claimed.
+type presence struct {
+	state recordState
+	doc   *op // the queued write that holds its contents, or nil
+}
+
+type recordState byte
+
+const (
+	unknown recordState = iota
+	present
+	absent
+)
+
+// holding is what a transaction knows of a unique key that it has claimed.
+type holding struct {
+	known  bool
+	holder storage.RecordID // 0: nobody
+}
+
+type metaValue struct {
+	known, exists bool
+	value         []byte
+}
+
+// pointRead is a read that can be repeated on a newer snapshot.
+type pointRead struct {
+	hash   uint64 // of its claim
+	sql    string
+	arg    []byte
+	digest uint64 // of the answer
+}
+
+// Begin starts a transaction.
+func (s *Store) Begin(opts storage.TxnOptions) storage.Txn {
+	s.openTxns.Add(1)
+	return &txn{s: s, id: s.nextTxn.Add(1), opts: opts, seq: unseen}
+}
+
+// enter begins an operation; the caller leaves with gate.RUnlock.
+func (tx *txn) enter(ctx context.Context) error {
+	if !tx.s.enter() {
+		return storage.ErrClosed
+	}
+	err := ctx.Err()
+	switch {
+	case tx.done:
+		err = storage.ErrClosed
+	case tx.fail != nil:
+		err = tx.fail
+	case err == nil && tx.opts.At != nil && !tx.held:
+		err = tx.holdRetained()
+	}
+	if err != nil {
+		tx.s.gate.RUnlock()
+	}
+	return err
+}
+
+// enterWrite is enter for an operation that writes.
+func (tx *txn) enterWrite(ctx context.Context) error {
+	if err := tx.enter(ctx); err != nil {
+		return err
+	}
+	if tx.opts.ReadOnly {
+		tx.s.gate.RUnlock()
+		return storage.ErrReadOnly
+	}
+	return nil
+}
+
+func (tx *txn) holdRetained() error {
+	r, ok := tx.opts.At.(*retained)
+	if !ok || r.s != tx.s {
+		return errors.New("storage: the retained state is another engine's")
+	}
+	if !r.use() {
+		return storage.ErrClosed
+	}
+	tx.at, tx.held, tx.seq = r, true, r.state.seq
+	tx.pos = storage.Position(r.state.position)
+	return nil
+}
+
+// start takes a connection and queues BEGIN, unless that is done.
+func (tx *txn) start(ctx context.Context) error {
+	if tx.begun {
+		return nil
+	}
+	if tx.c == nil {
+		c, err := tx.s.pool.acquire(ctx)
+		if err != nil {
+			return translate(ctx, err)
+		}
+		tx.c = c
+	}
+	if !tx.held {
+		tx.seq = tx.s.claims.open(storage.Position(tx.s.syncer.newest()))
+		tx.held = true
+	}
+	tx.begun = true
+	tx.c.end()
+	if tx.opts.ReadOnly {
+		tx.c.add(beginReadOnly, nil)
+	} else {
+		tx.c.add(beginWrite, nil)
+	}
+	if tx.at != nil {
+		tx.c.once("SET TRANSACTION SNAPSHOT '" + tx.at.state.name + "'")
+	}
+	return nil
+}
+
+// run sends what is queued on the connection. An error ends the PostgreSQL
+// transaction.
+func (tx *txn) run(ctx context.Context) error {
+	tx.sent = true
+	err := tx.c.run(ctx)
+	if err == nil {
+		return nil
+	}
+	return tx.failed(ctx, err)
+}
+
+// failed notes that the PostgreSQL transaction is over.
+func (tx *txn) failed(ctx context.Context, err error) error {
+	switch {
+	case stateOf(err) == stateDropped:
+		tx.s.syncer.mu.Lock()
+		tx.s.syncer.ddl = -1 // load the catalogue again at the next look
+		tx.s.syncer.mu.Unlock()
+	case tx.at != nil && !tx.sent:
+		err = storage.ErrClosed
+	}
+	err = translate(ctx, err)
+	tx.fail = err
+	if errors.Is(err, storage.ErrWriteConflict) {
+		return tx.s.claims.conflict()
+	}
+	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+		tx.fail = fmt.Errorf("storage: the transaction was interrupted: %w", err)
+	}
+	return err
+}
+
+// claim takes something for writing. With a snapshot that is too old for it, it
+// tries to move the snapshot.
+func (tx *txn) claim(ctx context.Context, hash uint64) error {
+	ct := tx.s.claims
+	for try := 0; ; try++ {
+		var r claimResult
+		if tx.opts.ConflictWait > 0 && len(tx.claims) == 0 {
+			r = ct.claimWait(ctx, hash, tx.id, tx.seq, tx.opts.ConflictWait)
+		} else {
+			r = ct.claim(hash, tx.id, tx.seq)
+		}
+		switch {
+		case r == claimNew:
+			tx.claims = append(tx.claims, hash)
+			return nil
+		case r == claimMine:
+			return nil
+		case r == claimStale && try < slideTries && tx.canSlide():
+			if err := tx.slide(ctx); err != nil {
+				return err
+			}
+			continue
+		}
+		return ct.conflict()
+	}
+}
+
+// canSlide says whether the transaction might as well have begun now, as far as
+// this process knows.
+func (tx *txn) canSlide() bool {
+	if tx.nreads == untracked || tx.at != nil || tx.writes > 0 || tx.pos != 0 {
+		return false
+	}
+	for _, r := range tx.reads[:tx.nreads] {
+		if !tx.s.claims.unchanged(r.hash, tx.id, tx.seq) {
+			return false
+		}
+	}
+	return true
+}
+
+// slide begins the PostgreSQL transaction again, and checks with PostgreSQL that
+// everything it has read is as it was.
+func (tx *txn) slide(ctx context.Context) error {
+	if !tx.begun {
+		return nil
+	}
+	if tx.sent {
+		tx.c.add("ROLLBACK", nil)
+	}
+	tx.s.claims.close(tx.seq)
+	tx.begun, tx.held, tx.hasDoc = false, false, false
+	if err := tx.start(ctx); err != nil {
+		return err
+	}
+	var digests [maxTracked]uint64
+	for i, r := range tx.reads[:tx.nreads] {
+		digests[i] = 0
+		tx.c.add(r.sql, func(v [][]byte) { digests[i] = tx.digest(v[0]) }, r.arg)
+	}
+	if err := tx.run(ctx); err != nil {
+		return err
+	}
+	for i, r := range tx.reads[:tx.nreads] {
+		if digests[i] != r.digest {
+			tx.fail = storage.ErrWriteConflict
+			return tx.s.claims.conflict()
+		}
+	}
+	return nil
+}
+
+func (tx *txn) digest(v []byte) uint64 { return maphash.Bytes(tx.s.claims.seed, v) | 1 }
+
+// track remembers a point read. digest is 0 for one that found nothing.
+func (tx *txn) track(r pointRead) {
+	switch {
+	case tx.opts.ReadOnly || tx.nreads == untracked:
+	case tx.nreads == maxTracked:
+		tx.nreads = untracked
+	default:
+		tx.reads[tx.nreads] = r
+		tx.nreads++
+	}
+}
+
+// Snapshot is the position this transaction reads at.
+func (tx *txn) Snapshot() storage.Position {
+	ctx := context.Background()
+	if tx.enter(ctx) != nil {
+		return 0
+	}
+	defer tx.s.gate.RUnlock()
+	pos, err := tx.position(ctx)
+	if err != nil {
+		return 0
+	}
+	return pos
+}
+
+// position asks for the snapshot's position.
+func (tx *txn) position(ctx context.Context) (storage.Position, error) {
+	if tx.pos != 0 && tx.begun {
+		return tx.pos, nil
+	}
+	if err := tx.start(ctx); err != nil {
+		return 0, err
+	}
+	var pos int64
+	tx.c.add(tx.s.sql.position, func(v [][]byte) { pos = int64Of(v[0]) })
+	if err := tx.run(ctx); err != nil {
+		return 0, err
+	}
+	tx.pos = storage.Position(pos)
+	return tx.pos, nil
+}
+
+// Commit makes the writes visible and durable.
+func (tx *txn) Commit(ctx context.Context) (storage.Position, error) {
+	if err := tx.enter(ctx); err != nil {
+		return 0, err
+	}
+	defer tx.s.gate.RUnlock()
+	if tx.writes == 0 || tx.opts.ReadOnly {
+		return tx.commitReading(ctx)
+	}
+	gen, err := uint64(0), error(nil)
+	if !tx.opts.NoSync {
+		if gen, err = tx.s.syncer.generation(); err != nil {
+			return 0, err
+		}
+	}
+	pos, err := tx.commitWrites(ctx)
+	if err != nil {
+		return 0, err
+	}
+	if !tx.opts.NoSync {
+		if err := tx.s.syncer.wait(pos, gen); err != nil {
+			return 0, err
+		}
+	}
+	return storage.Position(pos), nil
+}
+
+func (tx *txn) commitReading(ctx context.Context) (storage.Position, error) {
+	pos := storage.Position(tx.s.syncer.newest())
+	if tx.begun {
+		var err error
+		if pos, err = tx.position(ctx); err != nil {
+			return 0, err
+		}
+	}
+	tx.end(0)
+	return pos, nil
+}
+
+// commitWrites sends everything that is left together with COMMIT.
+func (tx *txn) commitWrites(ctx context.Context) (uint64, error) {
+	if err := tx.start(ctx); err != nil {
+		return 0, err
+	}
+	if len(tx.queue) > maxQueued/2 { // not while others wait for the lock
+		if err := tx.flush(ctx); err != nil {
+			return 0, err
+		}
+	}
+	finish := tx.send()
+	c := tx.c
+	times := tx.sendCommit()
+	c.add("COMMIT", nil)
+	tx.sent = true
+	// From here on the outcome is decided by PostgreSQL alone.
+	err := c.run(context.WithoutCancel(ctx))
+	var cut *cutError
+	if errors.As(err, &cut) || err != nil && c.broken {
+		tx.fail = unknownOutcome(err)
+		err = tx.fail
+		tx.end(1)
+		return 0, err
+	}
+	if err != nil {
+		return 0, tx.failed(ctx, err)
+	}
+	finish()
+	last := tx.lastPos
+	if err := tx.s.clock.Advance(last); err != nil {
+		tx.s.log.Warn("the store's clock is ahead", "times", times, "error", err)
+	}
+	tx.s.syncer.note(last)
+	tx.s.commits.Add(1)
+	tx.end(last)
+	return last, nil
+}
+
+// sendCommit queues what gives the commit its place in the order. It returns the
+// number of its times.
+func (tx *txn) sendCommit() int {
+	c, s := tx.c, tx.s
+	for _, o := range tx.drops {
+		c.once(fmt.Sprintf("CREATE TRIGGER dropped BEFORE INSERT OR UPDATE OR DELETE ON %s FOR EACH STATEMENT EXECUTE FUNCTION %s.dropped()", o.name, s.schema))
+		c.once(fmt.Sprintf("UPDATE %s.ids SET dropped = pg_current_xact_id()::text::int8 WHERE kind = '%c' AND id = %d", s.schema, o.kind, o.id))
+	}
+	if len(tx.drops) > 0 || tx.creates() {
+		c.add(s.sql.ddl, nil)
+	}
+	for _, t := range tx.cuts {
+		c.add(t.o.sql.truncate, nil, c.i8(int64(t.before)))
+	}
+	times := 0
+	for _, a := range tx.appends {
+		if !a.stamp.Same {
+			times++
+		}
+	}
+	times = max(times, 1)
+	first := s.clock.Next(times)
+	c.add(s.sql.lockCommit, nil)
+	c.add(s.sql.commit, func(v [][]byte) { tx.lastPos = uint64(int64Of(v[0])) },
+		c.i8(int64(times)), c.i8(int64(first)+int64(times)-1), c.i8(int64(c.pg.PID())))
+	wall := s.clock.Now().UnixMilli()
+	n := 0
+	for _, a := range tx.appends {
+		if !a.stamp.Same {
+			n++
+		}
+		a.setWall(wall)
+		c.add(a.o.sql.appendLog, nil, c.i8(int64(times-n)), a.doc, c.i8(int64(a.stamp.Time)), c.i8(int64(a.stamp.Back)), c.i8(int64(a.stamp.Prev)))
+	}
+	return times
+}
+
+func (tx *txn) creates() bool {
+	for _, o := range tx.touched {
+		if o.creator == tx.id {
+			return true
+		}
+	}
+	return false
+}
+
+// Rollback forgets the writes.
+func (tx *txn) Rollback() {
+	tx.s.gate.RLock()
+	defer tx.s.gate.RUnlock()
+	if !tx.done {
+		tx.end(0)
+	}
+}
+
+// end gives back everything the transaction holds. pos is the position of its
+// commit, or 0.
+func (tx *txn) end(pos uint64) {
+	tx.done = true
+	if c := tx.c; c != nil {
+		tx.endConn(c, pos)
+		tx.c = nil
+	}
+	seq := uint64(0)
+	if pos != 0 || len(tx.claims) > 0 {
+		seq = tx.s.claims.finish(tx.claims, pos != 0)
+	}
+	tx.s.ids.end(tx, seq)
+	if tx.held {
+		tx.s.claims.close(tx.seq)
+		if tx.at != nil {
+			tx.at.unuse()
+		}
+		tx.held = false
+	}
+	tx.log, tx.queue, tx.appends, tx.records, tx.keys, tx.meta, tx.stashed = nil, nil, nil, nil, nil, nil, nil
+	tx.s.openTxns.Add(-1)
+}
+
+func (tx *txn) endConn(c *conn, pos uint64) {
+	if tx.begun && !tx.sent {
+		c.broken = true // its buffer holds half of a batch
+	}
+	if tx.sent && pos == 0 && !c.broken && c.status != 'I' {
+		if tx.opts.ReadOnly || tx.writes == 0 && len(tx.claims) == 0 {
+			c.ending = true // goes with the next transaction's BEGIN
+		} else {
+			ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+			c.add("ROLLBACK", nil)
+			if err := c.run(ctx); err != nil {
+				c.broken = true
+			}
+			cancel()
+		}
+	}
+	tx.s.pool.release(c)
+}
