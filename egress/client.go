@@ -42,7 +42,7 @@ type Client struct {
 // clearer is the optional power of a Network to drop connections on what a Client learns. It is not called under the
 // client's lock: it tells its listener of events.
 type clearer interface {
-	Clear(host Host, cause error)
+	Clear(host Host, cause error, interrupt bool)
 	Ready(host Host)
 	Forget(host Host)
 }
@@ -129,7 +129,7 @@ func (c *Client) Close(ctx context.Context) {
 }
 
 // learn applies what a monitor has seen. A server that answers has its pool made ready before commands can be sent to it;
-// one that does not has its connections dropped.
+// one that does not has its connections dropped, and if it is silent, also those that wait for a reply.
 func (c *Client) learn(s *ServerDescription) {
 	pool, _ := c.network.(clearer)
 	if pool != nil && s.Kind != ServerUnknown {
@@ -137,16 +137,18 @@ func (c *Client) learn(s *ServerDescription) {
 	}
 	c.change(func(*TopologyDescription) *ServerDescription { return s })
 	if pool != nil && s.Kind == ServerUnknown && s.Err != nil {
-		pool.Clear(s.Host, s.Err)
+		e := statusOf(s.Err)
+		pool.Clear(s.Host, s.Err, e != nil && e.Timeout())
 	}
 }
 
 // change applies what f makes of the current description; nil means nothing.
 func (c *Client) change(f func(*TopologyDescription) *ServerDescription) {
-	pool, _ := c.network.(clearer)
 	for _, gone := range c.changeServers(f) {
-		if pool != nil {
-			pool.Forget(gone)
+		for _, n := range []Network{c.network, c.watch} {
+			if pool, ok := n.(clearer); ok {
+				pool.Forget(gone)
+			}
 		}
 	}
 }
@@ -214,8 +216,7 @@ func (c *Client) checkAll() {
 
 // acquire picks a server for a command and counts it there; release undoes the counting.
 func (c *Client) acquire(ctx context.Context, s *selector) (*ServerDescription, error) {
-	timer := time.NewTimer(c.cfg.ServerSelectionTimeout)
-	defer timer.Stop()
+	var timer *time.Timer
 	for {
 		c.mu.Lock()
 		t, changed := c.topology, c.changed
@@ -235,6 +236,10 @@ func (c *Client) acquire(ctx context.Context, s *selector) (*ServerDescription, 
 			return nil, t.Err
 		}
 		c.checkAll()
+		if timer == nil {
+			timer = time.NewTimer(c.cfg.ServerSelectionTimeout)
+			defer timer.Stop()
+		}
 		select {
 		case <-changed:
 		case <-timer.C:

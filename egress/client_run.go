@@ -2,6 +2,7 @@ package egress
 
 import (
 	"context"
+	"iter"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -57,6 +58,7 @@ func (c *Client) run(ctx context.Context, op *Operation) ResponseOnAny {
 			}
 		case retries == 0 && (p.repeatable && c.worthRepeating(&p, &r) || p.movable() && unsent(&r)):
 			retries++
+			p.repeated = true
 		default:
 			return r
 		}
@@ -84,6 +86,29 @@ func (c *Client) attempt(ctx context.Context, p *plan, s **session) (r ResponseO
 	}
 	c.observe(p, d, &r, *s)
 	return r, false
+}
+
+// Stream runs a command whose replies may come in a stream, see Network.Stream. It is not repeated.
+func (c *Client) Stream(ctx context.Context, op *Operation) iter.Seq[ResponseOnAny] {
+	return func(yield func(ResponseOnAny) bool) {
+		p := c.plan(op)
+		p.repeatable, p.numbered = false, false
+		d, err := c.server(ctx, &p)
+		if err != nil {
+			yield(ResponseOnAny{Response: Response{Status: err}})
+			return
+		}
+		defer c.release(d.Host)
+		for r := range c.network.Stream(ctx, c.request(&p, d, nil)) {
+			if r.Target == "" {
+				r.Target = d.Host
+			}
+			c.observe(&p, d, &r, nil)
+			if !yield(r) {
+				return
+			}
+		}
+	}
 }
 
 // server picks the server for one attempt.
@@ -125,7 +150,7 @@ func (c *Client) observe(p *plan, d *ServerDescription, r *ResponseOnAny, s *ses
 			c.distrust(d, e, version)
 			if shuttingDown(code) {
 				if pool, ok := c.network.(clearer); ok {
-					pool.Clear(d.Host, e)
+					pool.Clear(d.Host, e, false)
 				}
 			}
 		}

@@ -162,7 +162,9 @@ func (c *Conn) begin(ctx context.Context, timeout time.Duration) (func(), error)
 		end, limited = t, true
 	}
 	if limited || c.deadline {
-		c.nc.SetDeadline(end) // zero: none
+		if err := c.nc.SetDeadline(end); err != nil { // zero: none
+			return nil, c.fail(ctx, "use connection", err)
+		}
 		c.deadline = limited
 	}
 	if ctx.Done() == nil {
@@ -170,8 +172,10 @@ func (c *Conn) begin(ctx context.Context, timeout time.Duration) (func(), error)
 	}
 	fired := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
-		c.nc.SetDeadline(time.Unix(1, 0))
-		close(fired)
+		defer close(fired)
+		if err := c.nc.SetDeadline(time.Unix(1, 0)); err != nil {
+			c.Close()
+		}
 	})
 	return func() {
 		if !stop() {

@@ -10,9 +10,11 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/hex"
+	"encoding/pem"
 	"errors"
 	"math/big"
 	"net"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -308,10 +310,61 @@ func TestConnTLS(t *testing.T) {
 	if r := run(t, c, bson.D{{Key: "echo", Value: strings.Repeat("long ", 10_000)}}); r.Err() != nil {
 		t.Error(r.Err())
 	}
+	if !c.Alive() || run(t, c, bson.D{{Key: "ping", Value: 1}}).Err() != nil {
+		t.Error("a look at an idle connection does harm")
+	}
 	_, err := egress.Connect(t.Context(), host, &egress.ConnConfig{TLS: &tls.Config{}})
 	wantCode(t, err, mongoerr.SSLHandshakeFailed)
 	_, err = egress.Connect(t.Context(), host, &egress.ConnConfig{})
 	wantCode(t, err, mongoerr.HostUnreachable)
+}
+
+// TestURITLS connects by connection strings with each of the TLS options.
+func TestURITLS(t *testing.T) {
+	cert, _ := certificate(t)
+	authority := filepath.Join(t.TempDir(), "ca.pem")
+	both := filepath.Join(t.TempDir(), "both.pem")
+	certPEM := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Certificate[0]})
+	keyPEM := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: must(x509.MarshalPKCS8PrivateKey(cert.PrivateKey))})
+	for path, content := range map[string][]byte{authority: certPEM, both: append(certPEM, keyPEM...)} {
+		if err := os.WriteFile(path, content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s := serve(t, server.State{}, func(c *server.Config, _ *server.HelloConfig) {
+		c.TLS = must(server.TLSFiles{CertFile: both, KeyFile: both, ClientCAFile: authority}.Load())
+	})
+	_, port, _ := net.SplitHostPort(s.Addr().String())
+	for tail, good := range map[string]bool{
+		"localhost:" + port + "/?tls=true&tlsCAFile=" + authority:                           true,
+		"localhost:" + port + "/?tlsCAFile=" + authority + "&tlsCertificateKeyFile=" + both: true,
+		"127.0.0.1:" + port + "/?tlsCAFile=" + authority:                                    false,
+		"127.0.0.1:" + port + "/?tlsAllowInvalidHostnames=true&tlsCAFile=" + authority:      true,
+		"localhost:" + port + "/?tls=true":                                                  false,
+		"localhost:" + port + "/?tlsAllowInvalidHostnames=true":                             false,
+		"127.0.0.1:" + port + "/?tlsAllowInvalidCertificates=true":                          true,
+		"127.0.0.1:" + port + "/?tlsInsecure=true":                                          true,
+		"localhost:" + port + "/?tls=false&tlsCAFile=" + authority:                          false,
+	} {
+		u, err := egress.ParseURI("mongodb://" + tail)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cfg := must(u.ClientConfig())
+		c, err := egress.Connect(t.Context(), u.Hosts[0], &cfg.Conn)
+		if (err == nil) != good {
+			t.Errorf("%s: %v", tail, err)
+		}
+		if c != nil {
+			c.Close()
+		}
+	}
+	for _, tail := range []string{"a/?tlsCAFile=" + filepath.Join(t.TempDir(), "x"), "a/?tlsCertificateKeyFile=" + authority} {
+		u := must(egress.ParseURI("mongodb://" + tail))
+		if _, err := u.ClientConfig(); err == nil {
+			t.Errorf("%s was taken", tail)
+		}
+	}
 }
 
 func TestConnUnixSocket(t *testing.T) {

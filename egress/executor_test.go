@@ -23,6 +23,9 @@ const (
 	hostC egress.Host = "c.test:27017"
 )
 
+// pass lets the time of a bubble pass.
+func pass(d time.Duration) { time.Sleep(d) } //nolint:forbidigo // virtual time
+
 func must[T any](v T, err error) T {
 	if err != nil {
 		panic(err)
@@ -193,7 +196,7 @@ func TestExecutorBoundsWorkers(t *testing.T) {
 		for range 9 {
 			last = must(x.Schedule(func(context.Context, error) {
 				most.Store(max(most.Load(), running.Add(1)))
-				time.Sleep(time.Second)
+				pass(time.Second)
 				running.Add(-1)
 			}))
 		}
@@ -218,7 +221,7 @@ func TestExecutorShutdown(t *testing.T) {
 		var status error
 		must(x.ScheduleRemote(&egress.RequestOnAny{Targets: []egress.Host{hostA}, Command: command(t, "db", bson.D{{Key: "ping", Value: 1}})},
 			func(_ context.Context, resp egress.ResponseOnAny) { status = resp.Status }))
-		time.Sleep(time.Second)
+		pass(time.Second)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		if err := x.Join(ctx); !errors.Is(err, context.DeadlineExceeded) {
@@ -281,7 +284,7 @@ func TestExecutorRemote(t *testing.T) {
 			t.Error("only one message was to be lost: ", r.Err())
 		}
 		net.At(time.Minute, func() { net.Revive(hostA) })
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		synctest.Wait()
 		if r := run(0, hostA, hostB); r.Target != hostA {
 			t.Errorf("after the script: %+v", r)

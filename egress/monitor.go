@@ -25,7 +25,9 @@ type monitor struct {
 	mu sync.Mutex // guards the fields below
 	// interrupt ends the hello that awaits news; nil if there is none.
 	interrupt context.CancelCauseFunc
-	rtt       time.Duration
+	// urgent is set when the next hello must not await news.
+	urgent bool
+	rtt    time.Duration
 }
 
 func newMonitor(c *Client, host Host) *monitor {
@@ -34,7 +36,8 @@ func newMonitor(c *Client, host Host) *monitor {
 	return m
 }
 
-// request has the server looked at soon.
+// request has the server looked at soon, that is, without waiting for the end of an interval or, if now is set, for the
+// news that a hello awaits.
 func (m *monitor) request(now bool) {
 	select {
 	case m.wanted <- struct{}{}:
@@ -45,6 +48,7 @@ func (m *monitor) request(now bool) {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.urgent = true
 	if m.interrupt != nil {
 		m.interrupt(errCheckWanted)
 	}
@@ -57,8 +61,7 @@ func (m *monitor) run() {
 	var last *ServerDescription // the last news
 	for m.ctx.Err() == nil {
 		began := time.Now()
-		awaited := m.awaits(last)
-		next := m.look(last, awaited)
+		next, awaited := m.look(last)
 		if m.ctx.Err() != nil {
 			return
 		}
@@ -103,51 +106,54 @@ func (m *monitor) pause(began time.Time) {
 	}
 }
 
-// look asks the server.
-func (m *monitor) look(last *ServerDescription, await bool) *ServerDescription {
-	cfg := &m.client.cfg
-	var known *TopologyVersion
-	timeout := cfg.Conn.ConnectTimeout
-	ctx := m.ctx
-	if await {
-		known = last.TopologyVersion
-		timeout += cfg.HeartbeatInterval
-		var interrupt context.CancelCauseFunc
-		ctx, interrupt = context.WithCancelCause(ctx)
-		defer interrupt(nil)
-		m.setInterrupt(interrupt)
-		defer m.setInterrupt(nil)
-	}
+// look asks the server; awaited tells whether it was asked to wait for news.
+func (m *monitor) look(last *ServerDescription) (next *ServerDescription, awaited bool) {
 	select {
 	case <-m.wanted: // this is the check that was wanted
 	default:
 	}
-	h, elapsed, err := m.hello(ctx, last, known, timeout)
-	now := time.Now()
+	if m.awaits(last) {
+		if ctx, end := m.patient(); ctx != nil {
+			timeout := m.client.cfg.Conn.ConnectTimeout + m.client.cfg.HeartbeatInterval
+			h, _, err := m.hello(ctx, last, last.TopologyVersion, timeout)
+			cause := context.Cause(ctx)
+			end()
+			if err == nil {
+				return describe(m.host, h, m.average(0), time.Now()), true
+			}
+			if cause != errCheckWanted {
+				return unknownServer(m.host, err, nil, time.Now()), true
+			}
+		}
+	}
+	m.mu.Lock()
+	m.urgent = false
+	m.mu.Unlock()
+	h, elapsed, err := m.hello(m.ctx, last, nil, m.client.cfg.Conn.ConnectTimeout)
 	if err != nil {
-		if context.Cause(ctx) == errCheckWanted && m.ctx.Err() == nil {
-			h, elapsed, err = m.hello(m.ctx, last, nil, cfg.Conn.ConnectTimeout)
-			now = time.Now()
-			await = false
-		}
-		if err != nil {
-			return unknownServer(m.host, err, nil, now)
-		}
+		return unknownServer(m.host, err, nil, time.Now()), false
 	}
-	rtt := m.average(0)
-	if !await {
-		rtt = m.average(elapsed)
-	}
-	return describe(m.host, h, rtt, now)
+	return describe(m.host, h, m.average(elapsed), time.Now()), false
 }
 
-func (m *monitor) setInterrupt(f context.CancelCauseFunc) {
+// patient returns the context for a hello that awaits news, which an urgent request ends; nil if one is there already.
+func (m *monitor) patient() (context.Context, func()) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.interrupt = f
+	if m.urgent {
+		return nil, nil
+	}
+	ctx, interrupt := context.WithCancelCause(m.ctx)
+	m.interrupt = interrupt
+	return ctx, func() {
+		m.mu.Lock()
+		m.interrupt = nil
+		m.mu.Unlock()
+		interrupt(nil)
+	}
 }
 
-// hello runs one hello. After a failure the monitor's connections are not trusted.
+// hello runs one hello.
 func (m *monitor) hello(ctx context.Context, last *ServerDescription, known *TopologyVersion, timeout time.Duration) (
 	*Hello, time.Duration, error,
 ) {

@@ -77,8 +77,13 @@ func (n *PooledNetwork) Pool() *Pool { return n.pool }
 // Metrics are the network's counters.
 func (n *PooledNetwork) Metrics() *NetworkMetrics { return &n.metrics }
 
-// Clear implements the optional power of networks to drop the connections to a host.
-func (n *PooledNetwork) Clear(host Host, cause error) { n.pool.Clear(host, cause) }
+// Clear drops the connections to a host, see Pool.Clear and Pool.Interrupt.
+func (n *PooledNetwork) Clear(host Host, cause error, interrupt bool) {
+	n.pool.Clear(host, cause)
+	if interrupt {
+		n.pool.Interrupt(host)
+	}
+}
 
 // Ready ends the pause of a host, see PoolConfig.PauseOnClear.
 func (n *PooledNetwork) Ready(host Host) { n.pool.Ready(host) }
@@ -92,12 +97,12 @@ func (n *PooledNetwork) Close() {
 	n.closed = true
 	n.mu.Unlock()
 	n.pool.Close()
-	n.pool.Interrupt()
+	n.pool.interrupt(func(*Lease) bool { return true })
 	n.running.Wait()
 }
 
-// start counts a command in; it tells whether the network is open.
-func (n *PooledNetwork) start() bool {
+// enter counts a command in; it tells whether the network is open.
+func (n *PooledNetwork) enter() bool {
 	n.mu.RLock()
 	defer n.mu.RUnlock()
 	if n.closed {
@@ -108,7 +113,7 @@ func (n *PooledNetwork) start() bool {
 	return true
 }
 
-func (n *PooledNetwork) end() {
+func (n *PooledNetwork) leave() {
 	n.metrics.InProgress.Add(-1)
 	n.running.Done()
 }
@@ -122,12 +127,15 @@ func (n *PooledNetwork) isClosed() bool {
 // Run implements Network.
 func (n *PooledNetwork) Run(ctx context.Context, req *RequestOnAny) ResponseOnAny {
 	start := time.Now()
-	var out ResponseOnAny
-	n.attempt(ctx, req, func(ctx context.Context, l *Lease, cmd *Command) error {
-		out = ResponseOnAny{Response: l.Conn().(*Conn).Run(ctx, cmd), Target: l.Host()}
-		out.Status = n.judge(l, out.Status)
-		return out.Status
-	}, func(err error) { out.Status = err })
+	l, timeout, err := n.begin(ctx, req, start)
+	if err != nil {
+		return ResponseOnAny{Response: Response{Status: err, Elapsed: time.Since(start)}}
+	}
+	cmd := req.Command
+	cmd.Timeout = timeout
+	out := ResponseOnAny{Response: l.Conn().(*Conn).Run(ctx, &cmd), Target: l.Host()}
+	out.Status = n.judge(l, out.Status)
+	n.end(l, out.Status)
 	out.Elapsed = time.Since(start)
 	return out
 }
@@ -136,54 +144,56 @@ func (n *PooledNetwork) Run(ctx context.Context, req *RequestOnAny) ResponseOnAn
 func (n *PooledNetwork) Stream(ctx context.Context, req *RequestOnAny) iter.Seq[ResponseOnAny] {
 	return func(yield func(ResponseOnAny) bool) {
 		start := time.Now()
-		n.attempt(ctx, req, func(ctx context.Context, l *Lease, cmd *Command) error {
-			var last error
-			for r := range l.Conn().(*Conn).Stream(ctx, cmd) {
-				last = n.judge(l, r.Status)
-				r.Status, r.Elapsed = last, time.Since(start)
-				if !yield(ResponseOnAny{Response: r, Target: l.Host()}) {
-					break
-				}
-			}
-			return last
-		}, func(err error) {
+		l, timeout, err := n.begin(ctx, req, start)
+		if err != nil {
 			yield(ResponseOnAny{Response: Response{Status: err, Elapsed: time.Since(start)}})
-		})
+			return
+		}
+		cmd := req.Command
+		cmd.Timeout = timeout
+		var last error
+		defer func() { n.end(l, last) }()
+		for r := range l.Conn().(*Conn).Stream(ctx, &cmd) {
+			last = n.judge(l, r.Status)
+			r.Status, r.Elapsed = last, time.Since(start)
+			if !yield(ResponseOnAny{Response: r, Target: l.Host()}) {
+				return
+			}
+		}
 	}
 }
 
-// attempt checks a connection out and calls run with it, or calls failed if there is none.
-func (n *PooledNetwork) attempt(
-	ctx context.Context, req *RequestOnAny, run func(context.Context, *Lease, *Command) error, failed func(error),
-) {
+// begin checks a connection out for a request and returns what is left of its timeout.
+func (n *PooledNetwork) begin(ctx context.Context, req *RequestOnAny, start time.Time) (*Lease, time.Duration, error) {
 	if len(req.Targets) == 0 {
-		failed(localError(mongoerr.BadValue, "", "request names no target"))
-		return
+		return nil, 0, localError(mongoerr.BadValue, "", "request names no target")
 	}
-	if !n.start() {
-		failed(localError(mongoerr.ShutdownInProgress, req.Targets[0], "network is closed"))
-		return
+	if !n.enter() {
+		return nil, 0, localError(mongoerr.ShutdownInProgress, req.Targets[0], "network is closed")
 	}
-	defer n.end()
 	var deadline time.Time
 	if req.Timeout > 0 {
-		deadline = time.Now().Add(req.Timeout)
+		deadline = start.Add(req.Timeout)
 	}
 	l, err := n.pool.checkOutUntil(ctx, req.Targets, deadline)
 	if err != nil {
 		n.count(err)
-		failed(err)
-		return
+		n.leave()
+		return nil, 0, err
 	}
 	n.metrics.Sent.Add(1)
-	cmd := req.Command
-	if cmd.Timeout > 0 {
-		cmd.Timeout = max(time.Until(deadline), 1)
+	if req.Timeout > 0 {
+		return l, max(time.Until(deadline), 1), nil
 	}
-	err = run(ctx, l, &cmd)
+	return l, 0, nil
+}
+
+// end gives the connection back. It survives what fails locally, such as a command that cannot be encoded; broken ones
+// are closed.
+func (n *PooledNetwork) end(l *Lease, err error) {
 	n.count(err)
-	// A connection survives what fails locally, such as a command that cannot be encoded; broken ones close themselves.
 	l.Done(nil)
+	n.leave()
 }
 
 // judge clears the host's pool when a connection failed other than by the clock or the caller's wish: a host that cuts

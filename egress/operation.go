@@ -59,6 +59,8 @@ type plan struct {
 	numbered bool
 	// inTransaction is set for commands of a transaction of the caller's.
 	inTransaction bool
+	// repeated is set once the command has been sent a second time.
+	repeated bool
 }
 
 // plan decides how to run an operation.
@@ -160,8 +162,14 @@ func (c *Client) request(p *plan, d *ServerDescription, s *session) *RequestOnAn
 	}
 	buf, at := bsonval.BeginDoc(make([]byte, 0, 256))
 	empty := len(buf)
-	if len(p.op.Metadata) > 4 {
-		buf = append(buf, p.op.Metadata[4:len(p.op.Metadata)-1]...)
+	again := p.repeated && p.op.Name() == "commitTransaction"
+	for it := p.op.Metadata.Iter(); it.Next(); {
+		if !again || it.KeyStr() != "writeConcern" {
+			buf = append(buf, it.Raw()...)
+		}
+	}
+	if again {
+		buf = bsonval.AppendElement(buf, "writeConcern", bsonval.Document(majority(p.op.lookup("writeConcern"))))
 	}
 	add := func(key string, doc Doc) {
 		if doc != nil && p.op.lookup(key).IsMissing() {
@@ -188,6 +196,31 @@ func (c *Client) request(p *plan, d *ServerDescription, s *session) *RequestOnAn
 	return req
 }
 
+// commitPatience is how long a commit that is repeated waits for the majority, unless it says itself.
+const commitPatience = 10 * time.Second
+
+// majority is the write concern of a commit that is repeated: the first attempt may have been applied on a primary that
+// has lost it since, which only a majority rules out.
+func majority(concern bsonval.Value) Doc {
+	b := bsonval.NewBuilder().Str("w", "majority")
+	timed := false
+	if concern.Type() == bsonval.TypeDocument {
+		for it := concern.Doc().Iter(); it.Next(); {
+			timed = timed || it.KeyStr() == "wtimeout"
+			if it.KeyStr() != "w" {
+				b.Value(string(it.Key()), it.Value())
+			}
+		}
+	}
+	if !timed {
+		b.Int64("wtimeout", commitPatience.Milliseconds())
+	}
+	return b.Build()
+}
+
+// anyMember makes a member of a replica set answer whatever it is. It must not be written to.
+var anyMember = (&ReadPreference{}).document(PrimaryPreferred)
+
 // preferenceFor is the read preference to tell a server, nil for none. A member that is talked to directly is told to
 // answer whatever it is.
 func (c *Client) preferenceFor(p *plan, d *ServerDescription) Doc {
@@ -196,7 +229,7 @@ func (c *Client) preferenceFor(p *plan, d *ServerDescription) Doc {
 	}
 	preference := p.selector.preference
 	if c.Topology().Kind == TopologySingle && d.Kind != ServerRouter && preference.mode() == Primary {
-		return (*ReadPreference)(nil).document(PrimaryPreferred)
+		return anyMember
 	}
 	if preference.mode() == Primary {
 		return nil

@@ -25,12 +25,13 @@ type Pool struct {
 	// ready are the hosts that Ready was called for since they were last cleared. It outlives their pools.
 	ready map[Host]bool
 	// leases are the loans, of hosts that are dropped, too.
-	leases     map[*Lease]struct{}
-	waiting    int // waiters over all hosts
-	lastID     int64
-	closed     bool
-	events     []PoolEvent
-	delivering bool
+	leases  map[*Lease]struct{}
+	waiting int // waiters over all hosts
+	lastID  int64
+	closed  bool
+	// events wait for delivery; delivered is the memory of those before them.
+	events, delivered []PoolEvent
+	delivering        bool
 }
 
 // NewPool makes a pool without hosts.
@@ -189,15 +190,12 @@ func (p *Pool) updateLocked(hp *hostPool) {
 	hp.serveLocked()
 	now := time.Now()
 	group := p.cfg.Controller.UpdateHost(hp.host, hp.stateLocked(now))
+	if group.Hosts == nil {
+		hp.followLocked(group.CanShutdown, now)
+	}
 	for _, h := range group.Hosts {
-		member := p.hosts[h]
-		switch {
-		case member == nil:
-		case group.CanShutdown:
-			member.shutdownLocked(localError(mongoerr.ConnectionPoolExpired, h, "host was not used for long"))
-		default:
-			member.spawnLocked()
-			member.scheduleLocked(now)
+		if member := p.hosts[h]; member != nil {
+			member.followLocked(group.CanShutdown, now)
 		}
 	}
 }
@@ -274,12 +272,22 @@ func (p *Pool) Forget(host Host) {
 	}
 }
 
-// Interrupt closes all connections that are lent: what runs on them fails.
-func (p *Pool) Interrupt() {
+// Interrupt closes the connections to a host that are lent and stale: what runs on them fails. It follows a Clear where
+// the host does not answer, so that nobody waits for replies that never come.
+func (p *Pool) Interrupt(host Host) {
+	p.interrupt(func(l *Lease) bool {
+		return l.hp.host == host && (l.hp.closed || l.c.generation != l.hp.generation)
+	})
+}
+
+// interrupt closes lent connections.
+func (p *Pool) interrupt(which func(*Lease) bool) {
 	p.mu.Lock()
 	defer p.unlock()
 	for l := range p.leases {
-		l.c.conn.Close()
+		if which(l) {
+			l.c.conn.Close()
+		}
 	}
 }
 

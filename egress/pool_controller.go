@@ -27,6 +27,7 @@ type HostState struct {
 
 // HostGroup is a group of hosts that live and die together.
 type HostGroup struct {
+	// Hosts are all hosts of the group. Nil means the host that was updated alone.
 	Hosts []Host
 	// CanShutdown lets the pool drop all hosts of the group.
 	CanShutdown bool
@@ -50,10 +51,10 @@ type Limits struct {
 
 // EnsureDefaults fills zero fields.
 func (l *Limits) EnsureDefaults() {
-	if l.Max == 0 {
+	if l.Max <= 0 {
 		l.Max = DefaultMaxConnections
 	}
-	if l.MaxConnecting == 0 {
+	if l.MaxConnecting <= 0 {
 		l.MaxConnecting = DefaultMaxConnecting
 	}
 	l.Min = min(l.Min, l.Max)
@@ -79,7 +80,7 @@ func (c *limitController) RemoveHost(host Host) { delete(c.target, host) }
 
 func (c *limitController) UpdateHost(host Host, s HostState) HostGroup {
 	c.target[host] = c.limits.wanted(s)
-	return HostGroup{Hosts: []Host{host}, CanShutdown: s.Expired}
+	return HostGroup{CanShutdown: s.Expired}
 }
 
 func (c *limitController) Controls(host Host) Controls {

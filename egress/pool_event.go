@@ -66,7 +66,7 @@ type HostMetrics struct {
 // Open is the number of connections, including those being made.
 func (m *HostMetrics) Open() int { return m.InUse + m.Available + m.Refreshing + m.Connecting }
 
-// emit queues an event; it is delivered once the lock is released.
+// emitLocked queues an event; it is delivered once the lock is released.
 func (p *Pool) emitLocked(e PoolEvent) {
 	if p.cfg.Listener == nil {
 		return
@@ -85,12 +85,14 @@ func (p *Pool) unlock() {
 	p.delivering = true
 	for len(p.events) > 0 {
 		batch := p.events
-		p.events = nil
+		p.events = p.delivered[:0]
 		p.mu.Unlock()
 		for _, e := range batch {
 			p.cfg.Listener(e)
 		}
+		clear(batch)
 		p.mu.Lock()
+		p.delivered = batch
 	}
 	p.delivering = false
 	p.mu.Unlock()

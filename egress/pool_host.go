@@ -130,6 +130,16 @@ func (hp *hostPool) closeLocked(c *pooled, reason string, err error) {
 	})
 }
 
+// followLocked does what the controller has decided.
+func (hp *hostPool) followLocked(shutdown bool, now time.Time) {
+	if shutdown {
+		hp.shutdownLocked(localError(mongoerr.ConnectionPoolExpired, hp.host, "host was not used for long"))
+		return
+	}
+	hp.spawnLocked()
+	hp.scheduleLocked(now)
+}
+
 // spawnLocked starts as many setups as the controller wants.
 func (hp *hostPool) spawnLocked() {
 	if hp.closed || hp.paused || hp.failed && len(hp.waiters) == 0 {

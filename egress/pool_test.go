@@ -114,6 +114,9 @@ func (w *fakeWorld) openNow() int {
 	return w.open
 }
 
+// pass lets the time of a bubble pass.
+func pass(d time.Duration) { time.Sleep(d) } //nolint:forbidigo // virtual time
+
 func mustOut(t *testing.T, p *Pool, hosts ...Host) *Lease {
 	t.Helper()
 	l, err := p.CheckOutAny(t.Context(), hosts)
@@ -180,17 +183,17 @@ func TestPoolHostTimeout(t *testing.T) {
 		p := w.pool(func(c *PoolConfig) { c.HostTimeout = time.Minute; c.RefreshRequirement = time.Hour })
 		defer p.Close()
 		mustOut(t, p, hostA).Done(nil)
-		time.Sleep(59 * time.Second)
+		pass(59 * time.Second)
 		if len(p.Metrics()) != 1 {
 			t.Fatal("host was dropped too early")
 		}
 		l := mustOut(t, p, hostA) // lifts the expiry
-		time.Sleep(time.Hour)
+		pass(time.Hour)
 		if len(p.Metrics()) != 1 || w.openNow() != 1 {
 			t.Fatal("host was dropped while a connection is lent")
 		}
 		l.Done(nil)
-		time.Sleep(61 * time.Second)
+		pass(61 * time.Second)
 		if m := p.Metrics(); len(m) != 0 || w.openNow() != 0 {
 			t.Fatalf("host is still there: %v, %d connections", m, w.openNow())
 		}
@@ -248,7 +251,7 @@ func TestPoolLimits(t *testing.T) {
 		for range 20 {
 			all.Go(func() {
 				l := mustOut(t, p, hostA)
-				time.Sleep(10 * time.Second)
+				pass(10 * time.Second)
 				l.Done(nil)
 			})
 		}
@@ -259,7 +262,7 @@ func TestPoolLimits(t *testing.T) {
 		if w.most != 5 || w.mostNew != 2 {
 			t.Errorf("%d connections, %d made at a time", w.most, w.mostNew)
 		}
-		time.Sleep(61 * time.Second) // the surplus goes when it would be refreshed
+		pass(61 * time.Second) // the surplus goes when it would be refreshed
 		if m := p.Metrics(); len(m) != 1 || m[0].Available != 2 || m[0].Refreshed != 2 || w.count(EventConnectionClosed, ReasonIdle) != 3 {
 			t.Errorf("after idling: %+v", m)
 		}
@@ -279,7 +282,7 @@ func TestPoolRefresh(t *testing.T) {
 		})
 		defer p.Close()
 		mustOut(t, p, hostA).Done(nil)
-		time.Sleep(10*time.Minute + time.Second)
+		pass(10*time.Minute + time.Second)
 		if m := p.Metrics()[0]; m.Refreshed != 10 || m.Created != 1 {
 			t.Errorf("%+v", m)
 		}
@@ -287,7 +290,7 @@ func TestPoolRefresh(t *testing.T) {
 		w.refresh = unreachable
 		w.err = unreachable
 		w.mu.Unlock()
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		if m := p.Metrics()[0]; m.Open() != 0 || m.Generation == 0 {
 			t.Errorf("after a failed refresh: %+v", m)
 		}
@@ -295,7 +298,7 @@ func TestPoolRefresh(t *testing.T) {
 		setups := w.setups
 		w.refresh, w.err = nil, nil
 		w.mu.Unlock()
-		time.Sleep(6 * time.Second) // the minimum is restored without anybody asking
+		pass(6 * time.Second) // the minimum is restored without anybody asking
 		if m := p.Metrics()[0]; m.Available != 1 || w.setups > setups+2 {
 			t.Errorf("after the host came back: %+v, %d setups", m, w.setups-setups)
 		}
@@ -310,7 +313,7 @@ func TestPoolChecksIdleConnections(t *testing.T) {
 		l := mustOut(t, p, hostA)
 		l.Done(nil)
 		l.Conn().(*fakeConn).dead.Store(true)
-		time.Sleep(6 * time.Second)
+		pass(6 * time.Second)
 		if again := mustOut(t, p, hostA); again.Conn() == l.Conn() {
 			t.Error("a dead connection was lent")
 		} else {
@@ -339,7 +342,7 @@ func TestPoolSetupFailure(t *testing.T) {
 		if w.setups > 4 {
 			t.Errorf("%d setups", w.setups)
 		}
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		w.mu.Lock()
 		w.err = nil
 		w.mu.Unlock()
@@ -359,7 +362,7 @@ func TestPoolCancel(t *testing.T) {
 		wantCode(t, err, mongoerr.PooledConnectionAcquisitionExceededTimeLimit)
 		ctx, cancel = context.WithCancel(t.Context())
 		go func() {
-			time.Sleep(time.Second)
+			pass(time.Second)
 			cancel()
 		}()
 		_, err = p.CheckOut(ctx, hostA)
@@ -371,7 +374,7 @@ func TestPoolCancel(t *testing.T) {
 			t.Errorf("%+v", m)
 		}
 		go func() {
-			time.Sleep(time.Second)
+			pass(time.Second)
 			p.Close()
 		}()
 		_, err = p.CheckOut(t.Context(), hostA)
@@ -396,7 +399,7 @@ func TestPoolPause(t *testing.T) {
 		}
 		p.Ready(hostA)
 		mustOut(t, p, hostA).Done(nil)
-		time.Sleep(6 * time.Minute) // the host's pool is dropped; that it is ready is not forgotten
+		pass(6 * time.Minute) // the host's pool is dropped; that it is ready is not forgotten
 		mustOut(t, p, hostA).Done(nil)
 		if w.count(EventPoolReady, "") != 2 || w.count(EventPoolCleared, "") != 1 {
 			t.Error("events of ready and clear")
@@ -469,14 +472,14 @@ func TestPoolGroups(t *testing.T) {
 		if open[hostA] != 7 || open[hostB] != 7 || open[hostC] != 1 {
 			t.Errorf("connections %v: the group follows its busiest host", open)
 		}
-		time.Sleep(2 * time.Minute)
+		pass(2 * time.Minute)
 		if m := p.Metrics(); len(m) != 2 {
 			t.Errorf("%v: the set is in use, the other host not", m)
 		}
 		for _, l := range lent {
 			l.Done(nil)
 		}
-		time.Sleep(61 * time.Second)
+		pass(61 * time.Second)
 		if m := p.Metrics(); len(m) != 0 || w.openNow() != 0 {
 			t.Errorf("%v: no host is in use", m)
 		}
@@ -573,7 +576,7 @@ func TestPoolProperty(t *testing.T) {
 					w.err, w.refresh = nil, nil
 					w.mu.Unlock()
 				case 3:
-					time.Sleep(15 * time.Second)
+					pass(15 * time.Second)
 				default:
 					users.Go(func() {
 						ctx, cancel := context.WithTimeout(t.Context(), time.Duration(step)*time.Second)
@@ -585,7 +588,7 @@ func TestPoolProperty(t *testing.T) {
 						if l.Conn().(*fakeConn).closed.Load() {
 							t.Error("a closed connection was lent")
 						}
-						time.Sleep(time.Duration(step) * time.Second)
+						pass(time.Duration(step) * time.Second)
 						if step == 4 {
 							err = errors.New("bad")
 						}
@@ -604,7 +607,7 @@ func TestPoolProperty(t *testing.T) {
 				t.Errorf("%d wait, %d lent", p.waiting, len(p.leases))
 			}
 			p.mu.Unlock()
-			time.Sleep(2 * time.Minute)
+			pass(2 * time.Minute)
 			if m := p.Metrics(); len(m) != 0 {
 				t.Errorf("hosts are left: %+v", m)
 			}

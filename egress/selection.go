@@ -52,8 +52,8 @@ func (t *TopologyDescription) matching(s *selector) []*ServerDescription {
 
 func (t *TopologyDescription) ofKind(kinds ...ServerKind) []*ServerDescription {
 	var out []*ServerDescription
-	for _, h := range t.Hosts() {
-		if d := t.Servers[h]; slices.Contains(kinds, d.Kind) {
+	for _, h := range t.hosts {
+		if d := t.Servers[h]; d != nil && slices.Contains(kinds, d.Kind) {
 			out = append(out, d)
 		}
 	}

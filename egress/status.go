@@ -94,6 +94,9 @@ func (e *StatusError) Network() bool {
 
 // statusOf returns the StatusError in err's chain, or nil.
 func statusOf(err error) *StatusError {
+	if err == nil {
+		return nil
+	}
 	var e *StatusError
 	if errors.As(err, &e) {
 		return e
@@ -103,6 +106,9 @@ func statusOf(err error) *StatusError {
 
 // CodeOf returns the MongoDB code of err, whether it came from a remote server or from this side; 0 if it has none.
 func CodeOf(err error) Code {
+	if err == nil {
+		return 0
+	}
 	if e := mongoerr.As(err); e != nil {
 		return e.Code
 	}
@@ -111,6 +117,9 @@ func CodeOf(err error) Code {
 
 // HasLabel tells whether err carries an error label.
 func HasLabel(err error, label string) bool {
+	if err == nil {
+		return false
+	}
 	e := mongoerr.As(err)
 	return e != nil && slices.Contains(e.Labels, label)
 }
@@ -165,7 +174,11 @@ func CommandError(reply Doc) error {
 	it := reply.Iter()
 	for it.Next() {
 		switch v := it.Value(); it.KeyStr() {
-		case "ok", "codeName":
+		case "ok":
+		case "codeName":
+			if v.Type() == bsonval.TypeString {
+				e.Name = string(v.Bytes())
+			}
 		case "code":
 			if n, ok := v.AsInt64(); ok {
 				e.Code = Code(n)
@@ -185,6 +198,9 @@ func CommandError(reply Doc) error {
 		default:
 			extra = append(extra, it.Raw()...)
 		}
+	}
+	if e.Name == e.Code.Name() {
+		e.Name = ""
 	}
 	if len(extra) > 4 {
 		e.Extra = bsonval.EndDoc(extra, at)

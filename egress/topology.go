@@ -101,6 +101,9 @@ type TopologyDescription struct {
 	// Err is set if a server is too old to be talked to.
 	Err error
 
+	// hosts are the keys of Servers, sorted.
+	hosts []Host
+
 	// The highest election id and set version that a primary has told of; they unmask primaries that are none any more.
 	maxElectionID [12]byte
 	maxSetVersion int64
@@ -116,14 +119,13 @@ func newTopology(seeds []Host, setName string, direct bool, now time.Time) *Topo
 	case setName != "":
 		t.Kind = TopologyReplicaSetNoPrimary
 	}
-	for _, h := range seeds {
-		t.Servers[h] = unknownServer(h, nil, nil, now)
-	}
+	t.add(seeds, now)
+	t.hosts = sortedHosts(t.Servers)
 	return t
 }
 
 // Hosts are the servers' names, sorted.
-func (t *TopologyDescription) Hosts() []Host { return sortedHosts(t.Servers) }
+func (t *TopologyDescription) Hosts() []Host { return slices.Clone(t.hosts) }
 
 func sortedHosts[V any](m map[Host]V) []Host { return slices.Sorted(maps.Keys(m)) }
 
@@ -139,16 +141,16 @@ func (t *TopologyDescription) Primary() *ServerDescription {
 
 // sessionsSupported tells whether all servers that bear data have sessions.
 func (t *TopologyDescription) sessionsSupported() bool {
-	any := false
+	supported := false
 	for _, s := range t.Servers {
 		if s.bearsData() {
 			if s.Hello.LogicalSessionTimeout == 0 {
 				return false
 			}
-			any = true
+			supported = true
 		}
 	}
-	return any
+	return supported
 }
 
 // apply returns the description after news of a server, following the drivers' specification of server discovery and
@@ -176,6 +178,7 @@ func (t *TopologyDescription) apply(s *ServerDescription) *TopologyDescription {
 	default:
 		n.member(s)
 	}
+	n.hosts = sortedHosts(n.Servers)
 	n.checkCompatible()
 	return &n
 }
@@ -294,7 +297,7 @@ func (t *TopologyDescription) add(hosts []Host, now time.Time) {
 
 func (t *TopologyDescription) checkCompatible() {
 	t.Err = nil
-	for _, h := range t.Hosts() {
+	for _, h := range t.hosts {
 		if s := t.Servers[h]; s.Hello != nil {
 			if err := s.Hello.compatible(h); err != nil {
 				t.Err = err

@@ -22,7 +22,7 @@ func (s *Service) addBuiltins() {
 	s.register(&row{
 		Command: Command{Name: "hello", Aliases: []string{"isMaster", "ismaster"}, Help: "Tells what the server is and can.", NoAuth: true},
 		builtin: true, fixed: true, direct: true, whileDraining: true, apiV1: true,
-		run: func(ctx context.Context, c *Call) error { return s.hello.Handle(ctx, c.req, c.reply) },
+		run: s.answerHello,
 	})
 	builtin(s, &row{Command: Command{Name: "ping", Help: "Does nothing: the server is there.", NoAuth: true}, apiV1: true}, func(*opContext, *Call, empty) error { return nil })
 	builtin(s, &row{Command: Command{Name: "buildInfo", Help: "Tells the server's version.", NoAuth: true}}, s.buildInfo)
@@ -78,7 +78,7 @@ func (s *Service) connectionStatus(_ *opContext, c *Call, req struct {
 	case nil, bool, int32, int64, float64, bson.Decimal128:
 	default:
 		return mongoerr.New(mongoerr.TypeMismatch, "BSON field 'connectionStatus.showPrivileges' is the wrong type '%s', expected types '[bool, long, int, decimal, double]'",
-			bsonval.Doc(c.args).Lookup("showPrivileges").Type())
+			c.args.Lookup("showPrivileges").Type())
 	}
 	b := bsonval.NewBuilder().StartDoc("authInfo").StartArray("authenticatedUsers").End().StartArray("authenticatedUserRoles").End()
 	if c.args.Lookup("showPrivileges").Truthy() {
@@ -115,8 +115,8 @@ func (s *Service) sortedRows() []*row {
 func (s *Service) listCommands(_ *opContext, c *Call, _ empty) error {
 	b := bsonval.NewBuilder().StartDoc("commands")
 	for _, r := range s.sortedRows() {
-		b.StartDoc(r.Name).Str("help", r.Help).Bool("requiresAuth", !r.NoAuth).Bool("secondaryOk", true).
-			Bool("secondaryOverrideOk", true).Bool("adminOnly", r.AdminOnly).StartArray("apiVersions")
+		b.StartDoc(r.Name).Str("help", r.Help).Bool("requiresAuth", !r.NoAuth).Bool("secondaryOk", !r.needsActive()).
+			Bool("secondaryOverrideOk", false).Bool("adminOnly", r.AdminOnly).StartArray("apiVersions")
 		if r.apiV1 {
 			b.Add(bsonval.String("1"))
 		}

@@ -27,6 +27,8 @@ type Call struct {
 	hasTxnNumber bool
 	cursor       cursorArguments
 	op           operation
+	// space is room for args, so that a short call is one allocation.
+	space [128]byte
 }
 
 // callKey is the key of the call among a context's values.
@@ -55,23 +57,23 @@ func (c *Call) Args() bson.Raw { return bson.Raw(c.args) }
 func (c *Call) Reply() *server.Reply { return c.reply }
 
 // Comment is the generic argument of that name, zero if there is none.
-func (c *Call) Comment() bson.RawValue { return rawValue(c.generic.comment) }
+func (c *Call) Comment() bson.RawValue { return rawValue(c.generic.get(argComment)) }
 
 // LSID is the session the client named, nil for none.
-func (c *Call) LSID() bson.Raw { return rawDoc(c.generic.lsid) }
+func (c *Call) LSID() bson.Raw { return rawDoc(c.generic.get(argLSID)) }
 
 // TxnNumber is the number of a call that is to run once; ok is false for others.
 func (c *Call) TxnNumber() (n int64, ok bool) { return c.txnNumber, c.hasTxnNumber }
 
 // ReadConcern, WriteConcern and ReadPreference are what the client said about data that the handler gets elsewhere, nil
 // if nothing. The service itself holds none.
-func (c *Call) ReadConcern() bson.Raw { return rawDoc(c.generic.readConcern) }
+func (c *Call) ReadConcern() bson.Raw { return rawDoc(c.generic.get(argReadConcern)) }
 
 // WriteConcern: see ReadConcern.
-func (c *Call) WriteConcern() bson.Raw { return rawDoc(c.generic.writeConcern) }
+func (c *Call) WriteConcern() bson.Raw { return rawDoc(c.generic.get(argWriteConcern)) }
 
 // ReadPreference: see ReadConcern.
-func (c *Call) ReadPreference() bson.Raw { return rawDoc(c.generic.readPreference) }
+func (c *Call) ReadPreference() bson.Raw { return rawDoc(c.generic.get(argReadPreference)) }
 
 func rawDoc(v bsonval.Value) bson.Raw {
 	if v.Type() != bsonval.TypeDocument {
@@ -97,7 +99,11 @@ func (c *Call) parse() error {
 	for _, seq := range c.req.Sequences() {
 		size += len(seq.Name) + 2 + sequenceSize(seq)
 	}
-	args, at := bsonval.BeginDoc(make([]byte, 0, size))
+	room := c.space[:0:len(c.space)]
+	if size > len(c.space) {
+		room = make([]byte, 0, size)
+	}
+	args, at := bsonval.BeginDoc(room)
 	it := body.Iter()
 	if !it.Next() {
 		return mongoerr.New(mongoerr.CommandNotFound, "no such command: ''")
@@ -110,7 +116,7 @@ func (c *Call) parse() error {
 	}
 	for it.Next() {
 		v := it.Value()
-		known, err := c.generic.set(it.Key(), v)
+		known, err := c.generic.set(c.row.Name, it.Key(), v)
 		if err != nil {
 			return err
 		}

@@ -26,6 +26,8 @@ type Command struct {
 	AdminOnly bool
 	// NoAuth commands run without asking Config.Authorize.
 	NoAuth bool
+	// SecondaryOK commands run on instances that are not active, see Lease.
+	SecondaryOK bool
 	// Once commands run once for each pair of lsid and txnNumber, however often a driver sends it: later calls get the
 	// first one's result from Config.Results. A handler that returns its context's error, or one with a label that makes
 	// drivers retry, says that it had no effect, and runs again. Calls without txnNumber are not counted.
@@ -187,7 +189,9 @@ func (c *Call) decode(s *shape.Shape, p reflect.Value) error {
 	}
 	v, ok := p.Interface().(Validator)
 	if !ok {
-		return nil
+		if v, ok = p.Elem().Interface().(Validator); !ok { // the request is a pointer
+			return nil
+		}
 	}
 	err := v.Validate()
 	if err == nil || mongoerr.As(err) != nil {

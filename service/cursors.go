@@ -23,7 +23,6 @@ type cursors struct {
 
 // cursorArguments are the arguments that all streams take.
 type cursorArguments struct {
-	given     bool // one of them was given
 	batchSize int64
 	hasBatch  bool
 	limit     int64

@@ -18,7 +18,8 @@
 // MongoDB defines for every command ($db, lsid, txnNumber, maxTimeMS, comment, readConcern, writeConcern,
 // $readPreference, $clusterTime, apiVersion, help) is not among them: a handler finds it by FromContext. Legacy clients
 // may send commands as OP_QUERY on `$cmd`, wrapped in `$query`, or as find on the collection `$cmd`; the last gives
-// commands the retries that drivers have for reads, and streams the cursors that drivers have for queries.
+// streams the cursors that drivers have for queries, and commands the retries that drivers have for reads: a command that
+// must not run twice is better called by itself.
 //
 // Handle registers a function of a request to a reply. Both are structs with bson tags, or documents of any kind (bson.D,
 // bson.Raw, maps). The request is checked against its type before the function runs: unknown, missing and repeated fields
@@ -39,10 +40,15 @@
 //
 // # Stopping
 //
-// A service drains in three steps: hello fails with ShutdownInProgress, so that drivers turn to other instances, while
+// A service drains in steps: if Config.Lean says so, drivers get to prefer other instances without an error; hello fails with ShutdownInProgress, so that drivers turn to other instances, while
 // late calls are still answered (Config.Quiesce); then new calls are refused with an error that drivers retry elsewhere,
 // and what runs may finish; then the rest is cancelled. A service that has drained does not start again: a new one is
 // made.
+//
+// # Failover
+//
+// By default every instance is as good as another: clients name several, and their drivers spread calls and turn away
+// from those that are gone. With UseLease one instance is active at a time and the instances look like a replica set.
 //
 // # Limits
 //
@@ -50,6 +56,6 @@
 // run once by the ResultStore. TLS is the server's; SCRAM is not there yet, so who may call what is up to
 // Config.Authorize, which sees the connection and its client certificate.
 //
-// The package imports server, wire, internal/bsonval, internal/mongoerr and the driver's bson package. Each stream has a
+// The package imports server, egress (for its clients), internal/bsonval, internal/mongoerr and the driver's bson package. Each stream has a
 // goroutine, which ends with its context; Run owns those of subprocesses.
 package service

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/archelon-db/archelon/egress"
 	"github.com/archelon-db/archelon/internal/bsonval"
 	"github.com/archelon-db/archelon/internal/mongoerr"
 	"github.com/archelon-db/archelon/server"
@@ -64,48 +65,19 @@ func errorOf(d bsonval.Doc) *mongoerr.Error {
 	return parseError(d)
 }
 
-// parseError reads the fields of an error document.
+// parseError reads the fields of an error document, which may lack its `ok`.
 func parseError(d bsonval.Doc) *mongoerr.Error {
-	e := &mongoerr.Error{Code: mongoerr.UnknownError}
-	extra, at := bsonval.BeginDoc(nil)
+	b, at := bsonval.BeginDoc(make([]byte, 0, len(d)+16))
+	b = bsonval.AppendElement(b, "ok", bsonval.Double(0))
 	it := d.Iter()
 	for it.Next() {
-		v := it.Value()
 		switch it.KeyStr() {
-		case "ok":
-		case "errmsg":
-			if v.Type() == bsonval.TypeString {
-				e.Message = strings.Clone(v.Str())
-			}
-		case "code":
-			if n, ok := v.AsInt64(); v.IsNumber() && ok && n == int64(int32(n)) && n != 0 {
-				e.Code = mongoerr.Code(n)
-			}
-		case "codeName":
-			if v.Type() == bsonval.TypeString {
-				e.Name = strings.Clone(v.Str())
-			}
-		case "errorLabels":
-			if v.Type() != bsonval.TypeArray {
-				continue
-			}
-			for _, l := range v.Doc().Values(nil) {
-				if l.Type() == bsonval.TypeString {
-					e.Labels = append(e.Labels, strings.Clone(l.Str()))
-				}
-			}
-		case "$clusterTime", "operationTime":
+		case "ok", "$clusterTime", "operationTime":
 		default:
-			extra = append(extra, it.Raw()...)
+			b = append(b, it.Raw()...)
 		}
 	}
-	if e.Name == e.Code.Name() {
-		e.Name = ""
-	}
-	if len(extra) > 4 {
-		e.Extra = bsonval.EndDoc(extra, at)
-	}
-	return e
+	return mongoerr.As(egress.CommandError(bsonval.EndDoc(b, at)))
 }
 
 func hasLabel(e *mongoerr.Error, label string) bool { return slices.Contains(e.Labels, label) }

@@ -7,109 +7,167 @@ import (
 	"github.com/archelon-db/archelon/internal/mongoerr"
 )
 
-// generic holds the arguments that every command takes, as they came.
-type generic struct {
-	comment, maxTimeMS, readConcern, writeConcern, lsid, txnNumber, autocommit, startTransaction, readPreference, clusterTime,
-	apiVersion, apiStrict, apiDeprecationErrors, help bsonval.Value
+// argument is a generic argument: one that means the same for all commands.
+type argument uint8
+
+const (
+	argComment argument = iota
+	argMaxTimeMS
+	argReadConcern
+	argWriteConcern
+	argLSID
+	argTxnNumber
+	argAutocommit
+	argStartTransaction
+	argReadPreference
+	argClusterTime
+	argAPIVersion
+	argAPIStrict
+	argAPIDeprecationErrors
+	argHelp
+	// argTransport arguments are between client and server; the commands do not know them.
+	argTransport
+)
+
+// argumentTypes are the types that arguments have to have; missing means that there is no one type.
+var argumentTypes = [argTransport]bsonval.Type{
+	argReadConcern: bsonval.TypeDocument, argWriteConcern: bsonval.TypeDocument, argLSID: bsonval.TypeDocument,
+	argTxnNumber: bsonval.TypeInt64, argAutocommit: bsonval.TypeBool, argStartTransaction: bsonval.TypeBool,
+	argReadPreference: bsonval.TypeDocument, argClusterTime: bsonval.TypeDocument, argAPIVersion: bsonval.TypeString,
+	argAPIStrict: bsonval.TypeBool, argAPIDeprecationErrors: bsonval.TypeBool,
 }
 
-// slot returns the place of a generic argument. Those without a place are known, too: they are the transport's.
-func (g *generic) slot(name string) (slot *bsonval.Value, known bool) {
+// genericArgument finds a generic argument by its name.
+func genericArgument(name string) (a argument, known bool) {
 	switch name {
 	case "$db", "$queryOptions", "$audit", "$client", "requestGossipRoutingCache", "mayBypassWriteBlocking", "clientOperationKey":
-		return nil, true
+		return argTransport, true
 	case "lsid":
-		slot = &g.lsid
+		return argLSID, true
 	case "$clusterTime":
-		slot = &g.clusterTime
+		return argClusterTime, true
 	case "txnNumber":
-		slot = &g.txnNumber
+		return argTxnNumber, true
 	case "$readPreference":
-		slot = &g.readPreference
+		return argReadPreference, true
 	case "maxTimeMS":
-		slot = &g.maxTimeMS
+		return argMaxTimeMS, true
 	case "comment":
-		slot = &g.comment
+		return argComment, true
 	case "readConcern":
-		slot = &g.readConcern
+		return argReadConcern, true
 	case "writeConcern":
-		slot = &g.writeConcern
+		return argWriteConcern, true
 	case "autocommit":
-		slot = &g.autocommit
+		return argAutocommit, true
 	case "startTransaction":
-		slot = &g.startTransaction
+		return argStartTransaction, true
 	case "apiVersion":
-		slot = &g.apiVersion
+		return argAPIVersion, true
 	case "apiStrict":
-		slot = &g.apiStrict
+		return argAPIStrict, true
 	case "apiDeprecationErrors":
-		slot = &g.apiDeprecationErrors
+		return argAPIDeprecationErrors, true
 	case "help":
-		slot = &g.help
+		return argHelp, true
 	}
-	return slot, slot != nil
+	return 0, false
 }
 
 // isGeneric says whether a field means the same for all commands.
 func isGeneric(name string) bool {
-	_, known := new(generic).slot(name)
+	_, known := genericArgument(name)
 	return known
 }
 
+// generic holds the generic arguments of a call, as they came. Most calls have few.
+type generic struct {
+	has  uint16 // the arguments that are there, by bit
+	n    uint8  // of few
+	few  [3]genericValue
+	more []genericValue
+}
+
+type genericValue struct {
+	a argument
+	v bsonval.Value
+}
+
+// get returns an argument, missing if it is not there.
+func (g *generic) get(a argument) bsonval.Value {
+	if g.has&(1<<a) == 0 {
+		return bsonval.Missing
+	}
+	for i := range g.few[:g.n] {
+		if g.few[i].a == a {
+			return g.few[i].v
+		}
+	}
+	for i := range g.more {
+		if g.more[i].a == a {
+			return g.more[i].v
+		}
+	}
+	return bsonval.Missing
+}
+
 // set takes a field of the command document if it is a generic argument.
-func (g *generic) set(name []byte, v bsonval.Value) (known bool, err error) {
-	slot, known := g.slot(string(name))
-	if slot == nil {
+func (g *generic) set(command string, name []byte, v bsonval.Value) (known bool, err error) {
+	a, known := genericArgument(string(name))
+	if !known || a == argTransport {
 		return known, nil
 	}
-	if !slot.IsMissing() {
-		return true, mongoerr.New(40413, "BSON field '%s' is a duplicate field", name)
+	if g.has&(1<<a) != 0 {
+		return true, mongoerr.New(40413, "BSON field '%s.%s' is a duplicate field", command, name)
 	}
-	if v.Type() != bsonval.TypeNull && v.Type() != bsonval.TypeUndefined {
-		*slot = v
+	if v.Type() == bsonval.TypeNull || v.Type() == bsonval.TypeUndefined {
+		return true, nil
+	}
+	if want := argumentTypes[a]; want != bsonval.TypeMissing && v.Type() != want {
+		return true, mongoerr.New(mongoerr.TypeMismatch, "BSON field '%s.%s' is the wrong type '%s', expected type '%s'", command, name, v.Type(), want)
+	}
+	g.has |= 1 << a
+	if int(g.n) < len(g.few) {
+		g.few[g.n] = genericValue{a, v}
+		g.n++
+	} else {
+		g.more = append(g.more, genericValue{a, v})
 	}
 	return true, nil
 }
 
+// The arguments of the stable API and of transactions, as bits of generic.has.
+const (
+	apiArguments         = 1<<argAPIVersion | 1<<argAPIStrict | 1<<argAPIDeprecationErrors
+	transactionArguments = 1<<argTxnNumber | 1<<argAutocommit | 1<<argStartTransaction
+)
+
 // applyGeneric checks the generic arguments.
 func (c *Call) applyGeneric() error {
 	g := &c.generic
-	name := c.row.Name
-	for _, a := range [...]struct {
-		name string
-		v    bsonval.Value
-		want bsonval.Type
-	}{
-		{"lsid", g.lsid, bsonval.TypeDocument}, {"$clusterTime", g.clusterTime, bsonval.TypeDocument},
-		{"readConcern", g.readConcern, bsonval.TypeDocument}, {"writeConcern", g.writeConcern, bsonval.TypeDocument},
-		{"$readPreference", g.readPreference, bsonval.TypeDocument}, {"txnNumber", g.txnNumber, bsonval.TypeInt64},
-		{"autocommit", g.autocommit, bsonval.TypeBool}, {"startTransaction", g.startTransaction, bsonval.TypeBool},
-		{"apiVersion", g.apiVersion, bsonval.TypeString}, {"apiStrict", g.apiStrict, bsonval.TypeBool},
-		{"apiDeprecationErrors", g.apiDeprecationErrors, bsonval.TypeBool},
-	} {
-		if !a.v.IsMissing() && a.v.Type() != a.want {
-			return mongoerr.New(mongoerr.TypeMismatch, "BSON field '%s.%s' is the wrong type '%s', expected type '%s'", name, a.name, a.v.Type(), a.want)
-		}
-	}
-	if err := c.checkAPI(); err != nil {
-		return err
-	}
-	if !g.lsid.IsMissing() {
-		if err := checkLSID(g.lsid.Doc()); err != nil {
+	if g.has&apiArguments != 0 {
+		if err := c.checkAPI(); err != nil {
 			return err
 		}
 	}
-	if err := c.checkTransaction(); err != nil {
-		return err
+	if g.has&(1<<argLSID) != 0 {
+		if err := checkLSID(g.get(argLSID).Doc()); err != nil {
+			return err
+		}
 	}
-	return c.checkMaxTime()
+	if g.has&transactionArguments != 0 {
+		if err := c.checkTransaction(); err != nil {
+			return err
+		}
+	}
+	if g.has&(1<<argMaxTimeMS) != 0 {
+		return c.checkMaxTime()
+	}
+	return nil
 }
 
 func (c *Call) checkMaxTime() error {
-	v := c.generic.maxTimeMS
-	if v.IsMissing() {
-		return nil
-	}
+	v := c.generic.get(argMaxTimeMS)
 	if !v.IsNumber() {
 		return mongoerr.New(mongoerr.TypeMismatch, "BSON field '%s.maxTimeMS' is the wrong type '%s', expected types '[long, int, decimal, double]'",
 			c.row.Name, v.Type())
@@ -127,15 +185,15 @@ func (c *Call) checkMaxTime() error {
 
 // checkAPI checks the arguments of the stable API, which a service's own commands are not part of.
 func (c *Call) checkAPI() error {
-	g := &c.generic
+	version, strict := c.generic.get(argAPIVersion), c.generic.get(argAPIStrict)
 	switch {
-	case g.apiVersion.IsMissing() && !g.apiStrict.IsMissing():
+	case version.IsMissing() && !strict.IsMissing():
 		return mongoerr.New(4886600, "Provided apiStrict without passing apiVersion")
-	case g.apiVersion.IsMissing() && !g.apiDeprecationErrors.IsMissing():
+	case version.IsMissing():
 		return mongoerr.New(4886600, "Provided apiDeprecationErrors without passing apiVersion")
-	case !g.apiVersion.IsMissing() && g.apiVersion.Str() != "1":
+	case version.Str() != "1":
 		return mongoerr.New(mongoerr.APIVersionError, "API version must be \"1\"")
-	case g.apiStrict.Truthy() && !c.row.apiV1:
+	case strict.Truthy() && !c.row.apiV1:
 		return mongoerr.New(mongoerr.APIStrictError, "Provided apiStrict:true, but the command %s is not in API Version 1. "+
 			"Information on supported commands and migrations in API Version 1 can be found at "+
 			"https://dochub.mongodb.org/core/manual-versioned-api", c.row.Name)
@@ -177,31 +235,29 @@ func checkLSID(d bsonval.Doc) error {
 // checkTransaction reads the number of a call that is to run once.
 func (c *Call) checkTransaction() error {
 	g := &c.generic
-	if !g.autocommit.IsMissing() || !g.startTransaction.IsMissing() {
+	if g.has&(1<<argAutocommit|1<<argStartTransaction) != 0 {
 		return mongoerr.New(mongoerr.OperationNotSupportedInTransaction, "Cannot run '%s' in a multi-document transaction.", c.row.Name)
 	}
-	if g.txnNumber.IsMissing() {
-		return nil
-	}
+	number := g.get(argTxnNumber).Int64()
 	switch {
-	case g.txnNumber.Int64() < 0:
+	case number < 0:
 		return mongoerr.New(mongoerr.InvalidOptions, "Transaction number cannot be negative")
-	case g.lsid.IsMissing():
+	case g.has&(1<<argLSID) == 0:
 		return mongoerr.New(mongoerr.InvalidOptions, "Transaction number requires a session ID to also be specified")
 	case !c.row.Once:
 		return mongoerr.New(50768, "txnNumber may only be provided for multi-document transactions and retryable write "+
 			"commands. autocommit:false was not provided, and %s is not a retryable write command.", c.row.Name)
 	}
-	c.txnNumber, c.hasTxnNumber = g.txnNumber.Int64(), true
+	c.txnNumber, c.hasTxnNumber = number, true
 	return nil
 }
 
 // session is the session's id as a string of bytes, "" for none.
 func (c *Call) session() string {
-	if c.generic.lsid.IsMissing() {
+	if c.generic.has&(1<<argLSID) == 0 {
 		return ""
 	}
-	return sessionKey(c.generic.lsid.Doc())
+	return sessionKey(c.generic.get(argLSID).Doc())
 }
 
 func sessionKey(lsid bsonval.Doc) string {

@@ -73,7 +73,7 @@ func (s *Service) run(ctx context.Context, c *Call, start time.Time) error {
 	if err := c.parse(); err != nil {
 		return err
 	}
-	if h := c.generic.help; !h.IsMissing() && h.Truthy() {
+	if c.generic.has&(1<<argHelp) != 0 && c.generic.get(argHelp).Truthy() {
 		c.reply.AppendDoc(r.help())
 		return nil
 	}
@@ -96,6 +96,9 @@ func (s *Service) invoke(c *Call) (err error) {
 		}
 	}()
 	ctx, r := &c.op.ctx, c.row
+	if err := s.lease.check(r); err != nil {
+		return err
+	}
 	if s.cfg.Authorize != nil && !r.NoAuth {
 		if err := s.cfg.Authorize(ctx, c); err != nil {
 			return err

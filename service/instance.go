@@ -14,12 +14,13 @@ import (
 // The phases of a service's life.
 const (
 	phaseServing   int32 = iota
+	phaseLeaning         // drivers find other instances faster
 	phaseQuiescing       // hello fails, everything else is answered
 	phaseRefusing        // new work is refused, what runs may finish
 	phaseStopped         // everything has been cancelled
 )
 
-var phaseNames = [...]string{"serving", "quiescing", "refusing", "stopped"}
+var phaseNames = [...]string{"serving", "leaning", "quiescing", "refusing", "stopped"}
 
 // drainPoll is how often a drain looks whether it is over.
 const drainPoll = 5 * time.Millisecond
@@ -29,7 +30,6 @@ type Instance struct {
 	service *Service
 	srv     *server.Server
 	grace   time.Duration
-	ended   chan struct{} // closed when Serve returns
 }
 
 // Listen opens the addresses of cfg for the service. Handler is the service; Logger is the service's if there is none.
@@ -52,7 +52,7 @@ func (s *Service) Listen(cfg server.Config) (*Instance, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.instance = &Instance{service: s, srv: srv, grace: cfg.ShutdownGrace, ended: make(chan struct{})}
+	s.instance = &Instance{service: s, srv: srv, grace: cfg.ShutdownGrace}
 	return s.instance, nil
 }
 
@@ -76,7 +76,6 @@ func (i *Instance) Server() *server.Server { return i.srv }
 
 // Serve serves until ctx ends, drains the service and returns when all connections have ended. It is called once.
 func (i *Instance) Serve(ctx context.Context) error {
-	defer close(i.ended)
 	s := i.service
 	loops, stopLoops := context.WithCancel(context.WithoutCancel(ctx))
 	looped := make(chan struct{})
@@ -92,7 +91,7 @@ func (i *Instance) Serve(ctx context.Context) error {
 	case <-ctx.Done():
 	case <-i.srv.Draining():
 	}
-	drained, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.quiesceTime()+i.grace)
+	drained, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.cfg.Lean+s.quiesceTime()+i.grace)
 	err := s.Drain(drained)
 	cancel()
 	if err != nil {
@@ -110,10 +109,16 @@ func (s *Service) quiesceTime() time.Duration { return max(s.cfg.Quiesce, 0) }
 // lets what runs finish, cursors included, until ctx ends; then it cancels the rest. An Instance does it by itself; a
 // mounted service is drained by who mounted it. The error is the context's if something had to be cancelled.
 func (s *Service) Drain(ctx context.Context) error {
-	if !s.phase.CompareAndSwap(phaseServing, phaseQuiescing) {
+	if !s.phase.CompareAndSwap(phaseServing, phaseLeaning) {
 		<-s.ctx.Done()
 		return nil
 	}
+	if s.lease != nil {
+		s.lease.retire(ctx)
+	} else {
+		s.lean(ctx)
+	}
+	s.phase.Store(phaseQuiescing)
 	s.cfg.Topology.Update(func(t *server.State) { t.Quiescing = true })
 	s.quiesce(ctx)
 	s.phase.Store(phaseRefusing)
@@ -126,6 +131,41 @@ func (s *Service) Drain(ctx context.Context) error {
 
 var errShutdown = mongoerr.New(mongoerr.InterruptedAtShutdown, "interrupted at shutdown").
 	WithLabels(mongoerr.LabelRetryableWrite, mongoerr.LabelRetryable)
+
+const (
+	// leanDelay is how much slower hello is while the service leans. Drivers choose among servers whose mean round-trip
+	// time is at most 15 milliseconds above the fastest one's, and a probe counts for a fifth of the mean.
+	leanDelay = 250 * time.Millisecond
+	// leanNews is how often drivers are told that something has changed, so that they look at their means.
+	leanNews = 500 * time.Millisecond
+)
+
+// lean makes drivers prefer other instances for a while, unless there are no clients.
+func (s *Service) lean(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.Lean)
+	defer cancel()
+	for ctx.Err() == nil && !s.alone() {
+		s.cfg.Topology.Update(func(*server.State) {})
+		news, done := context.WithTimeout(ctx, leanNews)
+		_ = s.await(news, s.alone) // until it is time for news
+		done()
+	}
+}
+
+// answerHello answers hello: at once, but for probes while the service leans.
+func (s *Service) answerHello(ctx context.Context, c *Call) error {
+	if s.phase.Load() == phaseLeaning && s.lease == nil && c.req.Body.Lookup("topologyVersion").IsMissing() {
+		t := time.NewTimer(leanDelay)
+		defer t.Stop()
+		select {
+		case <-t.C:
+		case <-c.req.Conn.Draining():
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	return s.hello.Handle(ctx, c.req, c.reply)
+}
 
 // quiesce answers late calls for a while, unless there is nobody to send any.
 func (s *Service) quiesce(ctx context.Context) {

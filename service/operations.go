@@ -113,14 +113,10 @@ func (s *Service) describe(c *Call, micros int64) bsonval.Doc {
 	}
 	b.Bool("active", true).Str("currentOpTime", c.op.started.UTC().Format(opTimeFormat)).Bool("isFromUserConnection", true)
 	b.Int32("opid", c.op.id)
-	if !c.generic.lsid.IsMissing() {
-		b.Value("lsid", c.generic.lsid)
-	}
+	b.Value("lsid", c.generic.get(argLSID))
 	b.Int64("secs_running", micros/1e6).Int64("microsecs_running", micros).Str("op", "command").Str("ns", c.db+".$cmd")
 	b.Str("service", s.name).Doc("command", shortened(c.req.Body))
-	if !c.generic.comment.IsMissing() {
-		b.Value("comment", c.generic.comment)
-	}
+	b.Value("comment", c.generic.get(argComment))
 	if c.op.ctx.killed.Load() != nil {
 		b.Bool("killPending", true)
 	}

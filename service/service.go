@@ -41,6 +41,12 @@ type Config struct {
 	// MaxCursors bounds the open cursors; past it a stream is refused with a label that makes drivers retry later. 0
 	// means DefaultMaxCursors.
 	MaxCursors int
+	// Lean is how long, before that, a service that is about to stop lets drivers turn to other instances by themselves:
+	// it answers their round-trip probes so slowly that they choose faster ones. It is for those who want to lose no
+	// call at all: when hello fails, a driver gives up its connections, and with them the few commands that were about to
+	// use one and that it does not retry. Drivers probe with each heartbeat, every 10 seconds by default: 12 seconds do.
+	// Without connections it is skipped. 0 means none.
+	Lean time.Duration
 	// Quiesce is how long a service that is about to stop answers late calls, after hello has told drivers to turn
 	// elsewhere. Drivers that stream hello learn it at once, others with their next heartbeat, 10 seconds by default.
 	// Without connections it is skipped. 0 means DefaultQuiesce, a negative value none.
@@ -52,6 +58,9 @@ func (c *Config) Validate() error {
 	var errs []error
 	if c.CursorTimeout < 0 {
 		errs = append(errs, fmt.Errorf("cursor timeout is negative: %s", c.CursorTimeout))
+	}
+	if c.Lean < 0 {
+		errs = append(errs, fmt.Errorf("lean is negative: %s", c.Lean))
 	}
 	if c.MaxCursors < 0 {
 		errs = append(errs, fmt.Errorf("max cursors is negative: %d", c.MaxCursors))
@@ -103,6 +112,8 @@ type Service struct {
 	cancel context.CancelCauseFunc
 
 	background []func(ctx context.Context)
+	// lease is nil for services of which all instances are active.
+	lease *leaseHolder
 
 	mu sync.Mutex // guards instance
 	// instance is the one that serves, nil for none: a mounted service.

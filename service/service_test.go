@@ -17,6 +17,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 	"go.uber.org/goleak"
 
+	"github.com/archelon-db/archelon/internal/bsonval"
 	"github.com/archelon-db/archelon/server"
 	"github.com/archelon-db/archelon/service"
 	"github.com/archelon-db/archelon/test/harness"
@@ -455,3 +456,37 @@ func TestSequences(t *testing.T) {
 		t.Errorf("%d documents", n.Load())
 	}
 }
+
+// FuzzHandle: no command crashes a service, and every one is answered with a document.
+func FuzzHandle(f *testing.F) {
+	for _, json := range []string{
+		`{"ping": 1}`, `{"resize": "cat", "width": 5}`, `{"who": 1, "lsid": {"id": 1}}`, `{"find": "$cmd", "filter": {"$query": {"who": 1}}}`,
+		`{"$query": {"$query": {}}}`, `{"getMore": {"$numberLong": "1"}, "collection": "x"}`, `{"killCursors": "x", "cursors": []}`,
+		`{"aggregate": 1, "pipeline": [{"$currentOp": {}}], "cursor": {}}`, `{"endSessions": [{}]}`, `{"serverStatus": 1, "metrics": 0}`,
+		`{"currentOp": 1, "a": {"$b": 1}}`, `{"connectionStatus": 1, "showPrivileges": "x"}`, `{"who": 1, "txnNumber": {"$numberLong": "1"}}`,
+	} {
+		f.Add(harness.Doc(f, doc(f, json)))
+	}
+	svc := newThings(f, service.Config{})
+	mux := server.NewMux()
+	mux.HandleDB("test", svc)
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if bson.Raw(b).Validate() != nil || !wellFormed(b) {
+			return
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		defer cancel()
+		reply, _ := server.Call(ctx, mux, server.NewRequest(nil, "test", b))
+		if bson.Raw(reply).Validate() != nil || bson.Raw(reply).Lookup("ok").Type != bson.TypeDouble && bson.Raw(reply).Lookup("ok").Type != bson.TypeInt32 {
+			t.Fatalf("%s: %s", bson.Raw(b), bson.Raw(reply))
+		}
+		for _, m := range svc.Metrics() {
+			if m.Panics > 0 && m.Name != "fail" {
+				t.Fatalf("%s panicked: %s", m.Name, bson.Raw(b))
+			}
+		}
+	})
+}
+
+// wellFormed is what the server checks before a handler sees a document.
+func wellFormed(b []byte) bool { return bsonval.ValidateCommand(b) == nil }

@@ -69,21 +69,30 @@ func (n *Network) edit(f func()) {
 	n.change = make(chan struct{})
 }
 
+// editHost changes a host; one that was never added is down anyway.
+func (n *Network) editHost(name egress.Host, f func(*host)) {
+	n.edit(func() {
+		if h := n.hosts[name]; h != nil {
+			f(h)
+		}
+	})
+}
+
 // AddHost adds a host or replaces its handler.
 func (n *Network) AddHost(name egress.Host, h Handler) {
 	n.edit(func() { n.hosts[name] = &host{handler: h} })
 }
 
 // Kill takes a host down: commands that run on it fail and new ones are refused.
-func (n *Network) Kill(name egress.Host) { n.edit(func() { n.hosts[name].down = true }) }
+func (n *Network) Kill(name egress.Host) { n.editHost(name, func(h *host) { h.down = true }) }
 
 // Revive undoes Kill and Stall.
 func (n *Network) Revive(name egress.Host) {
-	n.edit(func() { n.hosts[name].down, n.hosts[name].stalled = false, false })
+	n.editHost(name, func(h *host) { h.down, h.stalled = false, false })
 }
 
 // Stall makes a host take commands and answer none.
-func (n *Network) Stall(name egress.Host) { n.edit(func() { n.hosts[name].stalled = true }) }
+func (n *Network) Stall(name egress.Host) { n.editHost(name, func(h *host) { h.stalled = true }) }
 
 // SetLink sets the link between two places, in both directions.
 func (n *Network) SetLink(a, b egress.Host, l Link) {

@@ -3,18 +3,18 @@
 //	go run ./examples/thumbnailer
 //
 // A client sends a PNG, JPEG or GIF and reads documents from a cursor: progress, and each thumbnail when it is there. Any
-// driver's cursor will do, and so will a find on the collection $cmd:
+// driver's cursor for commands will do, and so will a find on the collection $cmd, here in Python:
 //
-//	> for await (const step of db.getCollection('$cmd').find({thumbnail: 'cat.png', image: BinData(0, '…'), sizes: [64, 128]})) print(step)
-//	{ stage: 'decoded', width: 800, height: 600 }
-//	{ stage: 'scaling', size: 64, percent: 50 }
-//	{ stage: 'done', size: 64, percent: 100, width: 64, height: 48, image: Binary(…) }
+//	>>> for step in db['$cmd'].find(SON(thumbnail='cat.png', image=open('cat.png', 'rb').read(), sizes=[64, 128])): print(step)
+//	{'stage': 'decoded', 'width': 800, 'height': 600}
+//	{'stage': 'scaling', 'size': 64, 'percent': 50}
+//	{'stage': 'done', 'size': 64, 'percent': 100, 'width': 64, 'height': 48, 'image': b'…'}
 //	…
 //
 // Somebody else watches what the service does on a tailable cursor:
 //
-//	> db.getCollection('$cmd').find({watch: 1}).tailable({awaitData: true})
-//	{ name: 'cat.png', size: 64, bytes: 4711 }
+//	>>> for news in db['$cmd'].find({'watch': 1}, cursor_type=CursorType.TAILABLE_AWAIT): print(news)
+//	{'name': 'cat.png', 'size': 64, 'bytes': 4711}
 package main
 
 import (

@@ -15,16 +15,18 @@ const module = "github.com/archelon-db/archelon"
 // floors gives each package a floor; a package imports lower floors only, but
 // for the edges below. Paths are relative to the module.
 var floors = map[string]int{
-	"wire": 0, "internal/bsonval": 0, "internal/keystring": 0, "internal/mongoerr": 0,
+	"wire": 0, "test/pgharness": 0, "internal/bsonval": 0, "internal/keystring": 0, "internal/mongoerr": 0,
 	"internal/clock": 0,
 
 	"server": 1, "internal/failpoint": 1, "internal/geo": 1, "internal/text": 1, "internal/js": 1, "internal/collation": 1, "internal/regex": 1,
 
 	"internal/sortkey": 2, "internal/expr": 2, "internal/accumulator": 2, "internal/match": 2,
 	"internal/projection": 2, "internal/pipeline": 2, "internal/update": 2, "internal/indexkey": 2,
-	"internal/storage": 2, "internal/storage/pebblestore": 2, "internal/storage/enginetest": 2, "internal/catalog": 2,
+	"internal/storage": 2, "internal/storage/pebblestore": 2, "internal/storage/pgstore": 2, "internal/storage/enginetest": 2, "internal/catalog": 2,
 	"internal/oplog": 2, "internal/changestream": 2,
 	"service": 2, "service/internal/shape": 2,
+
+	"egress": 2, "egress/simnet": 2,
 
 	"internal/plan": 3, "internal/exec": 3,
 
@@ -53,17 +55,20 @@ var edges = map[string][]string{
 	},
 	"internal/update":              {"internal/sortkey", "internal/expr", "internal/match"},
 	"internal/storage/pebblestore": {"internal/storage"},
+	"internal/storage/pgstore":     {"internal/storage"},
 	"internal/storage/enginetest":  {"internal/storage"},
 	"internal/catalog":             {"internal/storage", "internal/indexkey", "internal/match", "internal/expr"},
 	"internal/changestream":        {"internal/oplog"},
 	"internal/exec":                {"internal/plan"},
-	"service":                      {"service/internal/shape"},
+	"egress/simnet":                {"egress"},
+	"service":                      {"egress", "service/internal/shape"},
 	"internal/database":            {"internal/session"},
 }
 
 // rooms are the packages that alone may import a dependency.
 var rooms = map[string][]string{
 	"github.com/cockroachdb/pebble": {"internal/storage/pebblestore", "internal/storage/enginetest"},
+	"github.com/jackc/pgx":          {"internal/storage/pgstore"},
 	"github.com/dop251/goja":        {"internal/js"},
 	"github.com/dlclark/regexp2":    {"internal/regex"},
 	"github.com/cockroachdb/apd":    {"internal/bsonval", "internal/expr", "internal/accumulator"},

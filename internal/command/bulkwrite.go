@@ -45,6 +45,9 @@ func (c *Call) bulkTargets() ([]bulkTarget, error) {
 		if checkDBName(ns.DB) != nil || CheckCollectionName(ns.DB, ns.Coll) != nil {
 			return mongoerr.New(mongoerr.InvalidNamespace, "Invalid namespace specified for bulkWrite: '%s'", v[0].Str())
 		}
+		if err := c.checkTransactionWrite(ns); err != nil {
+			return err
+		}
 		list = append(list, bulkTarget{ns, v[1]})
 		return nil
 	})

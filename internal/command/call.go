@@ -4,6 +4,7 @@ import (
 	"context"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/archelon-db/archelon/internal/bsonval"
 	"github.com/archelon-db/archelon/internal/collation"
@@ -49,6 +50,9 @@ type Call struct {
 
 	// injected is what fail points have done to the call.
 	injected injection
+
+	// waited is how long the call has waited for something to come that it could answer with.
+	waited time.Duration
 
 	generic generic
 	args    []argument

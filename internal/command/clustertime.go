@@ -60,8 +60,8 @@ func (c *Call) gossip(v bsonval.Value) error {
 		if t := signature[0].Type(); t != bsonval.TypeBinary {
 			return mongoerr.New(mongoerr.TypeMismatch, "BSON field '$clusterTime.signature.hash' is the wrong type '%s', expected type 'binData'", t)
 		}
-		if t := signature[1].Type(); t != bsonval.TypeInt64 {
-			return mongoerr.New(mongoerr.TypeMismatch, "BSON field '$clusterTime.signature.keyId' is the wrong type '%s', expected type 'long'", t)
+		if !signature[1].IsNumber() { // drivers that promote numbers send the 0 back as an int
+			return mongoerr.New(mongoerr.TypeMismatch, "BSON field '$clusterTime.signature.keyId' is the wrong type '%s', expected type 'long'", signature[1].Type())
 		}
 	}
 	if !c.Commands.replicated {

@@ -143,7 +143,7 @@ func (cs *Commands) Handle(ctx context.Context, req *server.Request, reply *serv
 	defer c.release()
 	start := cs.cfg.Now()
 	err := cs.run(ctx, c, start)
-	cs.finished(c, cs.cfg.Now().Sub(start), err)
+	cs.finished(c, cs.cfg.Now().Sub(start)-c.waited, err)
 	if c.injected.hangUp {
 		return server.ErrHangUp
 	}
@@ -219,7 +219,11 @@ func (cs *Commands) run(ctx context.Context, c *Call, start time.Time) error {
 	if c.inTransaction && c.Cmd.InTransaction {
 		return c.runStatement(octx)
 	}
-	return c.Cmd.Run(octx, c)
+	begun := cs.clock.Applied()
+	if err := c.Cmd.Run(octx, c); err != nil {
+		return err
+	}
+	return c.settle(octx, begun)
 }
 
 // failure turns the error of a call into what the client gets.

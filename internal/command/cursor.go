@@ -49,6 +49,7 @@ func (c *Call) batch(ctx context.Context, cur *database.Cursor, name, ns string,
 	b, doc := bsonval.BeginElement(c.Reply.Buf, bsonval.TypeDocument, "cursor")
 	b, at := bsonval.BeginElement(b, bsonval.TypeArray, name)
 	b, _, more, err := cur.AwaitBatch(ctx, b, int(min(size, math.MaxInt32)), patience)
+	c.waited += cur.Waited()
 	if err != nil {
 		cur.Close()
 		return false, err

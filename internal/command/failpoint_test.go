@@ -206,6 +206,7 @@ func TestRetries(t *testing.T) {
 		{},
 		{field("failBeforeCommitExceptionCode", 91)},
 		{field("failBeforeCommitExceptionCode", 91), field("closeConnection", false)},
+		{field("failBeforeCommitExceptionCode", 10107), field("closeConnection", false)},
 	} {
 		f.fail("onPrimaryTransactionalWrite", bson.D{field("times", 1)}, data)
 		if err := insert(); err != nil {

@@ -13,6 +13,7 @@ import (
 	"github.com/archelon-db/archelon/internal/clock"
 	"github.com/archelon-db/archelon/internal/mongoerr"
 	"github.com/archelon-db/archelon/internal/pipeline"
+	"github.com/archelon-db/archelon/internal/session"
 	"github.com/archelon-db/archelon/server"
 )
 
@@ -60,6 +61,7 @@ func newParameters(cs *Commands) *parameters {
 		{name: "logLevel", get: cs.logLevel, set: cs.setLogLevel},
 		fixed("maxBSONDepth", bsonval.Int32(bsonval.MaxDepth)),
 		cs.transactionLifetime(), cs.snapshotWindow(),
+		fixed("TransactionRecordMinimumLifetimeMinutes", bsonval.Int32(int32(session.Timeout/time.Minute))),
 		fixed("maxAcceptableLogicalClockDriftSecs", bsonval.Int64(int64(clock.MaxDrift/time.Second))),
 	}
 	slices.SortFunc(rows, func(a, b parameter) int { return strings.Compare(a.name, b.name) })

@@ -26,8 +26,8 @@ var readConcernFields = []Field{
 
 var opTimeFields = []Field{{Name: "ts", Kind: Timestamp, Required: true}, {Name: "t", Kind: Long, Required: true}}
 
-// checkReadConcern reads a read concern. One node gives every level: what it has committed no failover can undo, and a
-// read sees all writes acknowledged before it.
+// checkReadConcern reads a read concern. One node gives every level: a read sees all writes acknowledged before it, and
+// settle waits until a crash cannot undo what it has seen.
 func (c *Call) checkReadConcern(v bsonval.Value) error {
 	if v.Type() != bsonval.TypeDocument {
 		return wrongType(c.Cmd.Name, "readConcern", v.Type(), Object)
@@ -159,6 +159,30 @@ func (c *Call) beginRead(ctx context.Context) (err error) {
 		c.snapshot, err = c.Database().SnapshotNow()
 	}
 	return err
+}
+
+// settle waits until what the command has read is durable, if the client asked for what no crash undoes: writes are seen
+// as soon as they are committed, a moment before they are on disk. A transaction is settled when it ends, by what was
+// there when it did; one that wrote has waited for that already.
+func (c *Call) settle(ctx context.Context, begun uint64) error {
+	until := begun
+	switch {
+	case !c.Commands.replicated:
+		return nil
+	case c.Cmd.Name == "commitTransaction":
+		if wc := &c.WriteConcern; wc.Given && wc.Mode != "majority" {
+			return nil
+		}
+	case c.concern.level == "majority" || c.concern.level == "snapshot" || c.concern.level == "linearizable":
+		until = c.Commands.clock.Applied()
+	default:
+		return nil
+	}
+	engine := c.Commands.cfg.DB.Engine()
+	if durable, _ := engine.Durable(); durable >= until {
+		return nil
+	}
+	return engine.Sync(ctx)
 }
 
 // catchUpNoop is what is logged so that the log reaches a time that a client has seen elsewhere.

@@ -112,7 +112,7 @@ func TestAfterClusterTime(t *testing.T) {
 		{bson.D{field("clusterTime", timestamp(1)), field("signature", 1)}, mongoerr.TypeMismatch},
 		{bson.D{field("clusterTime", timestamp(1)), field("signature", bson.D{field("keyId", int64(0))})}, 40414},
 		{bson.D{field("clusterTime", timestamp(1)), field("signature", bson.D{field("hash", bson.Binary{Data: make([]byte, 20)}), field("keyId", int64(0))})}, 0},
-		{bson.D{field("clusterTime", timestamp(1 << 63))}, mongoerr.ClusterTimeFailsRateLimiter},
+		{bson.D{field("clusterTime", timestamp(1<<63))}, mongoerr.ClusterTimeFailsRateLimiter},
 	} {
 		if got := f.code("d", bson.D{field("ping", 1), field("$clusterTime", c.v)}); got != c.code {
 			t.Errorf("$clusterTime %v: %d, want %d", c.v, got, c.code)

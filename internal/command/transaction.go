@@ -104,10 +104,25 @@ func (c *Call) runStatement(ctx context.Context) (err error) {
 	return err
 }
 
+// checkTransactionWrite says whether the call's transaction, if there is one, can write to a collection.
+func (c *Call) checkTransactionWrite(ns database.Namespace) error {
+	switch {
+	case c.txn == nil:
+		return nil
+	case ns.DB == "config" || ns.DB == "local" || ns.DB == "admin":
+		return errInTransaction("Cannot run command against the '%s' database in a transaction.", ns.DB)
+	case strings.HasPrefix(ns.Coll, "system."):
+		return mongoerr.New(50791, "Cannot write to system collection %s within a transaction.", ns)
+	}
+	return nil
+}
+
 // checkTransactionTarget says whether a statement can work on its collection.
 func (c *Call) checkTransactionTarget() error {
-	if c.Cmd.Retryable && strings.HasPrefix(c.Coll, "system.") {
-		return mongoerr.New(50791, "Cannot write to system collection %s within a transaction.", c.Namespace())
+	if c.Cmd.Retryable && c.Coll != "" {
+		if err := c.checkTransactionWrite(c.Namespace()); err != nil {
+			return err
+		}
 	}
 	if open := c.Session.Open(); c.Cmd.ReadConcern && open != nil && open.ReadConcern != nil && open.ReadConcern.Lookup("level").Str() == "snapshot" {
 		if coll := c.Database().Catalog().Collection(c.DB, c.Coll); coll != nil && coll.Capped != nil {

@@ -55,6 +55,12 @@ func (f *fixture) refused(what string, reply bsonval.Doc, code mongoerr.Code, tr
 	}
 }
 
+// bulkInto is a bulkWrite of one insert.
+func bulkInto(ns string) bson.D {
+	return bson.D{field("bulkWrite", 1), field("ops", bson.A{bson.D{field("insert", 0), field("document", bson.D{})}}),
+		field("nsInfo", bson.A{bson.D{field("ns", ns)}})}
+}
+
 func TestTransactionArguments(t *testing.T) {
 	f := newFixture(t)
 	f.must("d", insertOf(docID(1)))
@@ -83,6 +89,9 @@ func TestTransactionArguments(t *testing.T) {
 		{"union in a lookup", "d", bson.D{field("aggregate", "c"), field("pipeline", bson.A{bson.D{field("$lookup", bson.D{field("from", "c"),
 			field("pipeline", bson.A{bson.D{field("$unionWith", "c")}}), field("as", "x")})}}), cursor}, nil, 50742},
 		{"system collection", "d", bson.D{field("insert", "system.x"), field("documents", bson.A{docID(1)})}, nil, 50791},
+		{"bulk into system collection", "admin", bulkInto("d.system.x"), nil, 50791},
+		{"bulk into config", "admin", bulkInto("config.x"), nil, 263},
+		{"bulk", "admin", bulkInto("d.c"), nil, 0},
 		{"capped snapshot", "d", bson.D{field("find", "capped")}, []bson.E{concern("snapshot")}, 246},
 		{"capped", "d", bson.D{field("find", "capped")}, nil, 0},
 		{"hello first", "admin", bson.D{field("hello", 1)}, nil, 263},

@@ -66,11 +66,10 @@ func endsCommand(e *mongoerr.Error, op *database.Op) bool {
 		return true
 	}
 	switch e.Code {
-	case mongoerr.Interrupted, mongoerr.InterruptedAtShutdown, mongoerr.MaxTimeMSExpired, mongoerr.ClientDisconnect,
-		mongoerr.ShutdownInProgress, mongoerr.InterruptedDueToReplStateChange, mongoerr.TransactionTooOld:
+	case mongoerr.Interrupted, mongoerr.MaxTimeMSExpired, mongoerr.ClientDisconnect, mongoerr.TransactionTooOld:
 		return true
 	}
-	return false
+	return stateChangeCodes[e.Code]
 }
 
 // failTransaction aborts the transaction that a statement has failed in, if there is one.

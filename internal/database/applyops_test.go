@@ -125,3 +125,30 @@ func replay(t testing.TB, from, to *DB) {
 		t.Fatalf("%+v, %v", done, err)
 	}
 }
+
+// FuzzApplyOps: no entry does harm that is not an error.
+func FuzzApplyOps(f *testing.F) {
+	for _, e := range []string{
+		`{"op": "i", "ns": "test.c", "o": {"_id": 1}}`, `{"op": "u", "ns": "test.c", "o": {"$v": 2, "diff": {"sa": {"u": {"b": 3}}}}, "o2": {"_id": 1}}`,
+		`{"op": "c", "ns": "test.$cmd", "o": {"create": "d", "idIndex": {"v": 2, "key": {"_id": 1}, "name": "_id_"}}}`,
+		`{"op": "c", "ns": "test.$cmd", "o": {"commitIndexBuild": "c", "indexes": [{"v": 2, "key": {"z": 1}, "name": "z_1"}]}}`,
+		`{"op": "c", "ns": "test.$cmd", "o": {"renameCollection": "test.d", "to": "test.e"}}`, `{"op": "d", "ns": "test.system.views", "o": {"_id": "test.v"}}`,
+		`{"op": "c", "ns": "admin.$cmd", "o": {"applyOps": [{"op": "n", "ns": "", "o": {}}]}}`,
+	} {
+		f.Add([]byte(doc(f, e)))
+	}
+	d := openLogged(f, OplogConfig{SizeBytes: 1 << 20})
+	insert(f, d, doc(f, `{"_id": 1, "a": {"b": 1}}`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if bsonval.Validate(b) != nil || bsonval.DeeperThan(b, 100) {
+			return
+		}
+		_, err := d.ApplyOps(t.Context(), d.NewOp(t.Context()), []bsonval.Doc{b}, false)
+		if err != nil && mongoerr.As(err) == nil {
+			t.Fatal(err)
+		}
+		if d.Catalog().Collection(ns.DB, ns.Coll) != nil {
+			sound(t, d, ns)
+		}
+	})
+}

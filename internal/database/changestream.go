@@ -44,14 +44,15 @@ func (d *DB) openChangeStream(ctx context.Context, cur *Cursor, ns Namespace, ar
 		return nil, err
 	}
 	place := spec.Start(d.engine.Clock().Applied())
-	if err := d.checkHistory(ctx, place); err != nil {
+	oldest, err := d.checkHistory(ctx, place)
+	if err != nil {
 		return nil, err
 	}
 	if place.Splits() && !cur.splits {
 		return nil, changestream.ErrNoSplit()
 	}
 	s := &changeStream{
-		db: d, shape: spec.Shape(target), place: place, follower: d.hub.newFollower(target, place.From()-1), release: d.WatchOplog(),
+		db: d, shape: spec.Shape(target), place: place, follower: d.hub.newFollower(target, max(place.From(), oldest)-1), release: d.WatchOplog(),
 	}
 	s.stream = changestream.NewStream(s.shape, changeImages{d})
 	d.Metrics.ChangeStreams.Add(1)
@@ -60,23 +61,24 @@ func (d *DB) openChangeStream(ctx context.Context, cur *Cursor, ns Namespace, ar
 	return s, nil
 }
 
-// checkHistory says whether the log still has what a stream is to see.
-func (d *DB) checkHistory(ctx context.Context, place *changestream.Cursor) error {
+// checkHistory says whether the log still has what a stream is to see, and the time of
+// the log's oldest entry, 0 if there is none.
+func (d *DB) checkHistory(ctx context.Context, place *changestream.Cursor) (oldest uint64, err error) {
 	txn := d.engine.Begin(storage.TxnOptions{ReadOnly: true})
 	defer txn.Rollback()
 	it, err := txn.Scan(ctx, d.oplog.table, storage.RecordRange{})
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer it.Close()
 	if !it.Next() {
-		return it.Err()
+		return 0, it.Err()
 	}
-	oldest, err := oplog.Parse(it.Doc())
+	entry, err := oplog.Parse(it.Doc())
 	if err != nil {
-		return err
+		return 0, err
 	}
-	return place.CheckHistory(&oldest)
+	return entry.TS, place.CheckHistory(&entry)
 }
 
 // Next returns the next event, or io.EOF if there is none yet.

@@ -40,6 +40,7 @@ type Cursor struct {
 
 	tail    tail          // of a cursor that goes on at its end; nil for others
 	killing chan struct{} // closed when a cursor with a tail is killed while in use
+	waited  time.Duration // by the last AwaitBatch
 	pending []byte        // a document that did not fit into the last batch
 	done    bool
 

@@ -111,7 +111,7 @@ func Open(ctx context.Context, cfg Config) (*DB, error) {
 	}
 	d.ids.init()
 	d.hints.init()
-	d.snapshots.window.Store(int64(DefaultSnapshotWindow))
+	d.snapshots.init(cfg.Engine)
 	d.cursors = newCursors(cfg.CursorTimeout)
 	d.hub = newLogHub(d)
 	if err := d.load(ctx, cfg.Oplog); err != nil {

@@ -166,6 +166,8 @@ func (d *DB) all(ctx context.Context, op *Op, ns Namespace, c *compilation, m *m
 		return nil, nil
 	case coll.IsView():
 		return nil, mongoerr.New(mongoerr.CommandNotSupportedOnView, "Namespace %s is a view, not a collection", ns)
+	case coll.Log:
+		return nil, errWriteLog(ns)
 	}
 	txn, end, err := d.reading(op)
 	if err != nil {

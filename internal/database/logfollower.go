@@ -153,7 +153,7 @@ func (f *follower) checkKept(ctx context.Context, txn storage.Txn) error {
 		return err
 	}
 	defer it.Close()
-	if it.Next() && uint64(it.ID()) > f.pos {
+	if it.Next() && uint64(it.ID()) > f.pos+1 {
 		return changestream.ErrHistoryLost()
 	}
 	return it.Err()

@@ -134,6 +134,17 @@ func (h *logHub) fail(err error) {
 	}
 }
 
+// letGo makes all followers read for themselves, for what the hub was to read next has
+// been cut off; they find out whether they miss it.
+func (h *logHub) letGo() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for f := range h.live {
+		h.drop(f)
+		f.wake()
+	}
+}
+
 // readAtOnce is how many entries the hub reads before it publishes how far it is.
 const readAtOnce = 512
 
@@ -141,6 +152,10 @@ const readAtOnce = 512
 func (h *logHub) read(ctx context.Context, from, to uint64) error {
 	txn := h.db.engine.Begin(storage.TxnOptions{ReadOnly: true})
 	defer txn.Rollback()
+	if h.db.oplog.trim.cutTo.Load() > from {
+		h.letGo()
+		return nil
+	}
 	it, err := txn.Scan(ctx, h.db.oplog.table, storage.RecordRange{Min: storage.RecordID(from + 1), Max: storage.RecordID(to)})
 	if err != nil {
 		return err

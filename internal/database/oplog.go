@@ -40,8 +40,9 @@ type changeLog struct {
 	table, images storage.TableID
 	guard         *catalog.Guard // of local.oplog.rs: what is in it, and who waits for more
 	trim          *trimmer
-	watchers      atomic.Int64 // who wants to be told regularly that time goes on
-	scratch       sync.Pool    // of *logScratch
+	watchers      atomic.Int64   // who wants to be told regularly that time goes on
+	scratch       sync.Pool      // of *logScratch
+	scalars       *oplog.Targets // of updates that set scalars only
 }
 
 // logScratch is what a writer needs to make entries.
@@ -83,7 +84,7 @@ func (d *DB) openOplog(ctx context.Context, cfg *OplogConfig) error {
 	if err != nil {
 		return err
 	}
-	o := &changeLog{db: d, table: log.Table, images: images.Table, guard: log.Guard}
+	o := &changeLog{db: d, table: log.Table, images: images.Table, guard: log.Guard, scalars: oplog.NewTargets()}
 	o.scratch.New = func() any { return &logScratch{} }
 	if o.trim, err = newTrimmer(ctx, o, log.Capped.Size, cfg.MinRetention); err != nil {
 		return err
@@ -190,19 +191,25 @@ const noopInterval = 10 * time.Second
 func (o *changeLog) noopLoop(ctx context.Context) {
 	tick := time.NewTicker(noopInterval)
 	defer tick.Stop()
-	before := o.guard.Count.Load()
+	clock := o.db.engine.Clock()
+	before, known := o.guard.Count.Load(), clock.Time()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
 		}
-		clock := o.db.engine.Clock()
-		if o.guard.Count.Load() == before && (o.watchers.Load() > 0 || clock.Time() > clock.Applied()) {
+		if o.wantsNoop(before, known) {
 			if err := o.db.Noop(ctx, oplog.Message("periodic noop")); err != nil && ctx.Err() == nil {
 				o.db.log.Warn("periodic no-op not logged", "error", err)
 			}
 		}
-		before = o.guard.Count.Load()
+		before, known = o.guard.Count.Load(), clock.Time()
 	}
+}
+
+// wantsNoop says whether a no-op is due, by the number of entries and the time known
+// at the last look. A time known since then is not that of a commit under way.
+func (o *changeLog) wantsNoop(before int64, known uint64) bool {
+	return o.guard.Count.Load() == before && (o.watchers.Load() > 0 || known > o.db.engine.Clock().Applied())
 }

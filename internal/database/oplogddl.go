@@ -5,6 +5,7 @@ import (
 
 	"github.com/archelon-db/archelon/internal/bsonval"
 	"github.com/archelon-db/archelon/internal/catalog"
+	"github.com/archelon-db/archelon/internal/mongoerr"
 	"github.com/archelon-db/archelon/internal/oplog"
 )
 
@@ -107,6 +108,9 @@ func (d *DB) dropLogged(ctx context.Context, ch *catalog.Change, coll *catalog.C
 func (d *DB) rename(ctx context.Context, ch *catalog.Change, coll, target *catalog.Collection, db, name string) error {
 	var replaced oplog.UUID
 	var o2 bsonval.Doc
+	if target != nil && target.IsView() {
+		return mongoerr.New(mongoerr.NamespaceExists, "a view already exists with that name: %s", target.Namespace())
+	}
 	if target != nil {
 		if err := d.drop(ctx, ch, target); err != nil {
 			return err

@@ -44,6 +44,8 @@ type trimmer struct {
 	count, bytes atomic.Int64 // of the piece under way
 	full         atomic.Int64 // the bytes that make it full
 
+	cutTo atomic.Uint64 // the last entry cut off; it may be there still, or for ever if that failed
+
 	mu           sync.Mutex // guards the fields below
 	size         int64
 	minRetention time.Duration
@@ -151,6 +153,7 @@ func (t *trimmer) trim(ctx context.Context, now time.Time) error {
 		return err
 	}
 	if gone > 0 {
+		t.cutTo.Store(uint64(cut.last)) // before it is gone: who sees it gone sees this
 		if err := txn.Truncate(ctx, t.log.table, cut.last+1); err != nil {
 			return err
 		}

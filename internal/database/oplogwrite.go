@@ -145,3 +145,41 @@ func appendImage(dst []byte, ui catalog.UUID, applyOpsIndex int, old bsonval.Doc
 	dst = bsonval.AppendElement(dst, "preImage", bsonval.Document(old))
 	return bsonval.EndDoc(dst, at), stamp
 }
+
+// scalarOperators are the operators that leave a scalar where they are given one.
+var scalarOperators = map[string]bool{
+	"$set": true, "$inc": true, "$mul": true, "$min": true, "$max": true, "$unset": true, "$currentDate": true, "$bit": true,
+}
+
+// setsScalars says whether all that the operators of an update set are scalars, not
+// elements of arrays. Their diff does not depend on which paths they name, since
+// nothing they set has anything inside.
+func setsScalars(u bsonval.Doc) bool {
+	it := u.Iter()
+	for it.Next() {
+		if !scalarOperators[string(it.Key())] || it.Value().Type() != bsonval.TypeDocument {
+			return false
+		}
+		dates := string(it.Key()) == "$currentDate" || string(it.Key()) == "$bit" // their documents are options
+		fields := it.Value().Doc().Iter()
+		for fields.Next() {
+			t := fields.Value().Type()
+			if !dates && (t == bsonval.TypeDocument || t == bsonval.TypeArray) || hasPosition(fields.Key()) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// hasPosition says whether a component of a path may be an array's index.
+func hasPosition(path []byte) bool {
+	start := true
+	for _, c := range path {
+		if start && (c >= '0' && c <= '9' || c == '$') {
+			return true
+		}
+		start = c == '.'
+	}
+	return false
+}

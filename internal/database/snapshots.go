@@ -16,7 +16,7 @@ import (
 const (
 	// DefaultSnapshotWindow is how long a state that was read can be read again, as in MongoDB.
 	DefaultSnapshotWindow = 5 * time.Minute
-	// maxSnapshots bounds the states kept for reads to come. The oldest goes first.
+	// maxSnapshots bounds the states kept for reads to come, unless the engine has a smaller bound. The oldest goes first.
 	maxSnapshots = 128
 )
 
@@ -24,11 +24,23 @@ const (
 // window after its last read, and while somebody reads it.
 type snapshots struct {
 	window atomic.Int64 // nanoseconds
+	limit  int          // of kept
 
 	mu     sync.Mutex // guards all below, and the states' refs and until
 	kept   []*state   // by time
 	timer  *time.Timer
 	closed bool
+}
+
+// retainLimiter is an engine that can retain a few states only.
+type retainLimiter interface{ RetainLimit() int }
+
+func (s *snapshots) init(engine storage.Engine) {
+	s.window.Store(int64(DefaultSnapshotWindow))
+	s.limit = maxSnapshots
+	if e, ok := engine.(retainLimiter); ok {
+		s.limit = min(s.limit, e.RetainLimit())
+	}
 }
 
 // state is a state of the data and of the definitions of collections.
@@ -249,7 +261,7 @@ func (s *snapshots) keep(st *state) {
 		return 1
 	})
 	s.kept = slices.Insert(s.kept, i, st)
-	if len(s.kept) > maxSnapshots {
+	if len(s.kept) > s.limit {
 		s.kept[0].release()
 		s.kept = slices.Delete(s.kept, 0, 1)
 	}

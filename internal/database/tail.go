@@ -106,9 +106,13 @@ func (t *cappedTail) arrived() <-chan struct{} { return t.next }
 // AwaitsData says that the cursor waits at its end.
 func (c *Cursor) AwaitsData() bool { return c.tail != nil && c.tail.waits() }
 
+// Waited is how long the last AwaitBatch has waited.
+func (c *Cursor) Waited() time.Duration { return c.waited }
+
 // AwaitBatch is AppendBatch for a cursor that waits: if there is nothing it waits
 // up to the given time for documents to be inserted.
 func (c *Cursor) AwaitBatch(ctx context.Context, dst []byte, n int, patience time.Duration) (out []byte, count int, more bool, err error) {
+	c.waited = 0
 	out, count, more, err = c.AppendBatch(ctx, dst, n)
 	if err != nil || count > 0 || !more || patience <= 0 || !c.AwaitsData() {
 		return out, count, more, err
@@ -116,10 +120,13 @@ func (c *Cursor) AwaitBatch(ctx context.Context, dst []byte, n int, patience tim
 	over := time.NewTimer(patience)
 	defer over.Stop()
 	for err == nil && count == 0 && more {
+		asleep := time.Now()
 		select {
 		case <-c.tail.arrived():
+			c.waited += time.Since(asleep)
 			out, count, more, err = c.AppendBatch(ctx, dst, n)
 		case <-over.C:
+			c.waited += time.Since(asleep)
 			return out, count, more, nil
 		case <-c.killing:
 			return dst, 0, false, mongoerr.New(mongoerr.CursorKilled, "cursor was killed while it waited")

@@ -272,6 +272,12 @@ func (d *DB) defined(op *Op, ns Namespace) *catalog.Collection {
 		if p := op.Txn.parts[ns]; p != nil {
 			return p.coll
 		}
+	} else if op.At != nil {
+		coll, err := op.At.collection(ns)
+		if err != nil {
+			return nil // whoever looks it up is told why
+		}
+		return coll
 	}
 	return d.catalog.Collection(ns.DB, ns.Coll)
 }

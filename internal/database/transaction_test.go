@@ -3,6 +3,7 @@ package database
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"slices"
 	"sync"
 	"testing"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/archelon-db/archelon/internal/bsonval"
 	"github.com/archelon-db/archelon/internal/mongoerr"
+	"github.com/archelon-db/archelon/internal/storage/pebblestore"
 )
 
 // opIn is an operation in a transaction, nil for one of its own.
@@ -432,4 +434,50 @@ func TestTransactionMarksMultikey(t *testing.T) {
 	commit(t, tx)
 	want(t, find(t, d, &FindQuery{Filter: doc(t, `{"v": 1}`), Sort: doc(t, `{"_id": 1}`)}), one, `{ _id: 2, v: [ 1, 2 ] }`)
 	sound(t, d, ns)
+}
+
+// TestTransactionCreatesForGood: what a transaction has created is there after a
+// restart, and its ids are not given out again.
+func TestTransactionCreatesForGood(t *testing.T) {
+	dir := t.TempDir()
+	reopen := func() *DB {
+		engine, err := pebblestore.Open(pebblestore.Config{Dir: dir, Logger: slog.New(slog.DiscardHandler)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		d, err := Open(t.Context(), Config{Engine: engine, Logger: slog.New(slog.DiscardHandler)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return d
+	}
+	d := reopen()
+	lost := begin(t, d)
+	if err := insertIn(t, d, lost, Namespace{DB: "test", Coll: "lost"}, `{"_id": 1}`); err != nil {
+		t.Fatal(err)
+	}
+	tx := begin(t, d)
+	if err := insertIn(t, d, tx, ns, `{"_id": 1}`); err != nil {
+		t.Fatal(err)
+	}
+	commit(t, tx)
+	table := d.Catalog().Collection(ns.DB, ns.Coll).Table
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	d = reopen()
+	want(t, findIn(t, d, nil), `{ _id: 1 }`)
+	if d.Catalog().Collection("test", "lost") != nil {
+		t.Error("what was aborted is there")
+	}
+	if err := insertIn(t, d, nil, Namespace{DB: "test", Coll: "other"}, `{"_id": 1}`); err != nil {
+		t.Fatal(err)
+	}
+	if other := d.Catalog().Collection("test", "other").Table; other <= table {
+		t.Errorf("table %d after %d", other, table)
+	}
+	sound(t, d, ns)
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
 }

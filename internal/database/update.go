@@ -81,7 +81,10 @@ func (d *DB) newUpdater(op *Op, ns Namespace, s *UpdateStatement) (*updater, err
 	case update.Replacement:
 		u.as = logWhole
 	case update.Operators:
-		u.as, u.targets = logOperators, oplog.NewTargets(prog.LoggedPaths()...)
+		u.as, u.targets = logOperators, d.oplog.scalars
+		if !setsScalars(s.Update.Doc()) {
+			u.targets = oplog.NewTargets(prog.LoggedPaths()...)
+		}
 	}
 	return u, nil
 }

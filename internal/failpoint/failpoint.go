@@ -91,15 +91,3 @@ func (p *Point) Wait(ctx context.Context, times int64) error {
 		}
 	}
 }
-
-// Describe is the point as getParameter shows it.
-func (p *Point) Describe() bsonval.Doc {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	b := bsonval.NewBuilder().Int32("mode", int32(p.mode.kind))
-	data := p.data
-	if data == nil {
-		data = bsonval.EmptyDoc
-	}
-	return b.Doc("data", data).Int64("timesEntered", p.entered).Build()
-}

@@ -5,7 +5,6 @@ import (
 	"context"
 	"os"
 	"runtime/debug"
-	"sync/atomic"
 	"time"
 
 	"github.com/archelon-db/archelon/internal/bsonval"
@@ -27,15 +26,16 @@ type server struct {
 	out     *os.File
 	machine *machine
 	limits  Limits
-	began   atomic.Int64 // when the call under way began, in ns; 0: none
-	bytes   atomic.Uint64
+	bytes   uint64 // of the heap that end the process
 }
+
+// guardInterval is how often a call is looked after that cannot be interrupted.
+const guardInterval = 3 * time.Millisecond
 
 // serve answers calls until the database is gone.
 func serve() {
 	s := &server{in: bufio.NewReader(os.Stdin), out: os.Stdout, limits: Limits{}.withDefaults()}
 	lowerPriority()
-	go s.guard()
 	for {
 		kind, d, err := readFrame(s.in)
 		if err != nil {
@@ -64,8 +64,8 @@ func (s *server) begin(d bsonval.Doc) error {
 		Time: time.Duration(d.Lookup("time").Int64()) * time.Millisecond,
 		Heap: uint64(d.Lookup("heap").Int64()), Depth: int(d.Lookup("depth").Int64()),
 	}
-	limitMemory(heapBytes() + 2*s.limits.Heap)
-	s.bytes.Store(heapBytes() + 2*s.limits.Heap)
+	s.bytes = heapBytes() + 2*s.limits.Heap
+	limitMemory(s.bytes)
 	natives := map[string]Native{}
 	for _, v := range d.Lookup("natives").Doc().Values(nil) {
 		natives[v.Str()] = s.native(v.Str())
@@ -91,8 +91,9 @@ func (s *server) native(name string) Native {
 }
 
 func (s *server) call(d bsonval.Doc) bsonval.Doc {
-	s.began.Store(time.Now().UnixNano())
-	defer s.began.Store(0)
+	done := make(chan struct{})
+	defer close(done)
+	go s.guard(done)
 	p, err := s.machine.program(d.Lookup("source").Str())
 	if err != nil {
 		return reply(bsonval.Missing, err)
@@ -124,18 +125,19 @@ func (m *machine) program(source string) (*goja.Program, error) {
 // guard ends the process when a call does what cannot be interrupted: it is too
 // big, or has gone on for too long. The second also ends a worker whose database
 // has been killed.
-func (s *server) guard() {
+func (s *server) guard(done <-chan struct{}) {
+	began, ticker := time.Now(), time.NewTicker(guardInterval)
+	defer ticker.Stop()
 	for {
-		time.Sleep(2 * time.Millisecond)
-		began := s.began.Load()
-		if began == 0 {
-			time.Sleep(watchInterval)
-			continue
+		select {
+		case <-done:
+			return
+		case <-ticker.C:
 		}
-		if heapBytes() > s.bytes.Load() {
+		if heapBytes() > s.bytes {
 			os.Exit(2)
 		}
-		if time.Since(time.Unix(0, began)) > s.limits.Time+2*time.Second {
+		if time.Since(began) > s.limits.Time+2*time.Second {
 			os.Exit(3)
 		}
 	}

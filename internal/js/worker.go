@@ -3,6 +3,7 @@ package js
 import (
 	"bufio"
 	"context"
+	"errors"
 	"io"
 	"os"
 	"runtime"
@@ -234,13 +235,14 @@ func (l *lease) call(ctx context.Context, r *request) (bsonval.Value, error) {
 	timer := time.AfterFunc(l.limits.Time+time.Second, func() { l.stop(failure(errTooLong.Error())) })
 	v, err := w.exchange(r)
 	timer.Stop()
-	_, answered := err.(answer)
+	var a answer
+	answered := errors.As(err, &a)
 	ending := l.finish(err == nil || answered)
 	switch {
 	case err == nil:
 		return v, nil
 	case answered:
-		return v, err.(answer).error
+		return v, a.error
 	case ctx.Err() != nil:
 		return bsonval.Missing, ctx.Err()
 	case ending != nil:

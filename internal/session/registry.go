@@ -70,7 +70,7 @@ type shard struct {
 type Session struct {
 	id      ID
 	owner   string
-	lsid    bsonval.Doc // {id, uid}
+	lsid    bsonval.Doc  // {id, uid}
 	lastUse atomic.Int64 // milliseconds since 1970
 	reg     *Registry
 

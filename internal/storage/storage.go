@@ -84,7 +84,8 @@ type Engine interface {
 	Durable() (upTo uint64, grown <-chan struct{})
 
 	// Retain pins the present state, for transactions that begin later with
-	// TxnOptions.At. What is retained costs disk space until it is released.
+	// TxnOptions.At. What is retained costs disk space, and every commit meanwhile
+	// some memory, until it is released.
 	Retain() (Retained, error)
 
 	// TableSize estimates the bytes a table's records and an index's entries

@@ -228,6 +228,61 @@ check("transactions", async ({ client, db }) => {
   await session.endSession();
 });
 
+check("change streams", async ({ client, db }) => {
+  const c = db.collection("watched");
+  await db.createCollection("watched", { changeStreamPreAndPostImages: { enabled: true } });
+  const stream = c.watch([{ $match: { operationType: { $ne: "delete" } } }], { fullDocument: "updateLookup", fullDocumentBeforeChange: "whenAvailable" });
+  const opened = stream.tryNext();
+  assert.equal(await opened, null);
+  await c.insertOne({ _id: 1, n: 1 });
+  await c.updateOne({ _id: 1 }, { $set: { n: 2 } });
+  await c.replaceOne({ _id: 1 }, { n: 3 });
+  const first = await stream.next();
+  assert.deepEqual([first.operationType, first.fullDocument, first.ns], ["insert", { _id: 1, n: 1 }, { db: db.databaseName, coll: "watched" }]);
+  const second = await stream.next();
+  assert.equal(second.operationType, "update");
+  assert.deepEqual(second.updateDescription.updatedFields, { n: 2 });
+  assert.deepEqual(second.fullDocumentBeforeChange, { _id: 1, n: 1 });
+  await stream.close();
+
+  const resumed = c.watch([], { resumeAfter: second._id });
+  const third = await resumed.next();
+  assert.deepEqual([third.operationType, third.fullDocument], ["replace", { _id: 1, n: 3 }]);
+  const session = client.startSession();
+  await session.withTransaction(async () => {
+    await c.insertOne({ _id: 2 }, { session });
+    await c.deleteOne({ _id: 1 }, { session });
+  });
+  await session.endSession();
+  const inTransaction = [await resumed.next(), await resumed.next()];
+  assert.deepEqual(inTransaction.map((e) => [e.operationType, e.documentKey._id]), [["insert", 2], ["delete", 1]]);
+  assert.ok(inTransaction.every((e) => e.lsid && e.txnNumber !== undefined && e.clusterTime.equals(inTransaction[0].clusterTime)));
+  await c.drop();
+  assert.equal((await resumed.next()).operationType, "drop");
+  assert.equal((await resumed.next()).operationType, "invalidate");
+  await resumed.close();
+});
+
+check("causal consistency and snapshots", async ({ client, db }) => {
+  const c = db.collection("causal");
+  const session = client.startSession({ causalConsistency: true });
+  await c.insertOne({ _id: 1, n: 1 }, { session });
+  assert.ok(session.operationTime && session.clusterTime);
+  const other = client.startSession({ causalConsistency: true });
+  other.advanceClusterTime(session.clusterTime);
+  other.advanceOperationTime(session.operationTime);
+  assert.deepEqual(await c.findOne({ _id: 1 }, { session: other, readConcern: { level: "majority" } }), { _id: 1, n: 1 });
+  await Promise.all([session.endSession(), other.endSession()]);
+
+  const snapshot = client.startSession({ snapshot: true });
+  assert.equal((await c.findOne({ _id: 1 }, { session: snapshot })).n, 1);
+  await c.updateOne({ _id: 1 }, { $set: { n: 2 } });
+  assert.equal((await c.findOne({ _id: 1 }, { session: snapshot })).n, 1);
+  assert.equal((await c.aggregate([{ $match: { n: 2 } }], { session: snapshot }).toArray()).length, 0);
+  assert.equal((await c.findOne({ _id: 1 })).n, 2);
+  await snapshot.endSession();
+});
+
 check("names of databases and collections", async ({ client, db }) => {
   await db.createCollection("made", { validator: { n: { $type: "int" } } });
   assert.ok((await db.listCollections().toArray()).some((c) => c.name === "made" && c.type === "collection" && c.options.validator));

@@ -210,6 +210,44 @@ def transactions(client, db):
 
 
 @check
+def change_streams(client, db):
+    c = db.watched
+    c.insert_one({"_id": 0})
+    with c.watch(full_document="updateLookup") as stream:
+        equal(stream.try_next(), None)
+        c.insert_one({"_id": 1, "n": 1})
+        c.update_one({"_id": 1}, {"$set": {"n": 2}, "$unset": {"gone": 1}})
+        event = next(stream)
+        equal((event["operationType"], event["fullDocument"]), ("insert", {"_id": 1, "n": 1}))
+        event = next(stream)
+        equal((event["operationType"], event["updateDescription"]["updatedFields"]), ("update", {"n": 2}))
+        equal(event["fullDocument"], {"_id": 1, "n": 2})
+        token = stream.resume_token
+    c.delete_one({"_id": 1})
+    with db.watch(resume_after=token) as stream:
+        event = next(stream)
+        equal((event["operationType"], event["documentKey"]), ("delete", {"_id": 1}))
+
+
+@check
+def causal_consistency(client, db):
+    with client.start_session(causal_consistency=True) as session:
+        db.causal.insert_one({"_id": 1}, session=session)
+        assert session.operation_time is not None and session.cluster_time is not None
+        with client.start_session(causal_consistency=True) as other:
+            other.advance_cluster_time(session.cluster_time)
+            other.advance_operation_time(session.operation_time)
+            equal(db.causal.find_one({}, session=other), {"_id": 1})
+    if pymongo.version_tuple < (3, 12):
+        return  # it knows no snapshot sessions
+    with client.start_session(snapshot=True) as session:
+        equal(db.causal.count_documents({}, session=session), 1)
+        db.causal.insert_one({"_id": 2})
+        equal(db.causal.count_documents({}, session=session), 1)
+        equal(db.causal.distinct("_id", session=session), [1])
+
+
+@check
 def names_and_errors(client, db):
     db.create_collection("made", validator={"n": {"$type": "int"}})
     assert "made" in db.list_collection_names()

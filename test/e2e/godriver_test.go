@@ -32,7 +32,8 @@ func goDriver(t *testing.T, uri string) {
 		run  func(*testing.T, *mongo.Database)
 	}{
 		{"crud", goCRUD}, {"types", goTypes}, {"bulk", goBulk}, {"client bulk", goClientBulk}, {"indexes", goIndexes}, {"cursors", goCursors},
-		{"aggregate", goAggregate}, {"transaction", goTransaction}, {"errors", goErrors}, {"unacknowledged", goUnacknowledged},
+		{"aggregate", goAggregate}, {"transaction", goTransaction}, {"watch", goWatch}, {"causal", goCausal},
+		{"errors", goErrors}, {"unacknowledged", goUnacknowledged},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.run(t, db) })
 	}
@@ -228,6 +229,49 @@ func goTransaction(t *testing.T, db *mongo.Database) {
 		t.Errorf("got %v", err)
 	}
 	same(t, must(c.CountDocuments(ctx, bson.D{}))(t), int64(2))
+}
+
+func goWatch(t *testing.T, db *mongo.Database) {
+	c := db.Collection("watched")
+	must(c.InsertOne(t.Context(), bson.D{{Key: "_id", Value: 0}}))(t)
+	stream := must(c.Watch(t.Context(), mongo.Pipeline{}, options.ChangeStream().SetFullDocument(options.UpdateLookup)))(t)
+	defer stream.Close(context.Background())
+	must(c.InsertOne(t.Context(), bson.D{{Key: "_id", Value: 1}, {Key: "n", Value: 1}}))(t)
+	must(c.UpdateOne(t.Context(), bson.D{{Key: "_id", Value: 1}}, bson.D{{Key: "$set", Value: bson.D{{Key: "n", Value: 2}}}}))(t)
+	for _, want := range []string{"insert", "update"} {
+		if !stream.Next(t.Context()) {
+			t.Fatalf("no %s: %v", want, stream.Err())
+		}
+		same(t, stream.Current.Lookup("operationType").StringValue(), want)
+	}
+	same(t, stream.Current.Lookup("fullDocument", "n").Int32(), int32(2))
+	must(c.DeleteOne(t.Context(), bson.D{{Key: "_id", Value: 1}}))(t)
+	resumed := must(db.Client().Watch(t.Context(), mongo.Pipeline{}, options.ChangeStream().SetResumeAfter(stream.ResumeToken())))(t)
+	defer resumed.Close(context.Background())
+	if !resumed.Next(t.Context()) {
+		t.Fatalf("no delete: %v", resumed.Err())
+	}
+	same(t, resumed.Current.Lookup("operationType").StringValue(), "delete")
+}
+
+func goCausal(t *testing.T, db *mongo.Database) {
+	c := db.Collection("causal")
+	session := must(db.Client().StartSession(options.Session().SetCausalConsistency(true)))(t)
+	defer session.EndSession(context.Background())
+	ctx := mongo.NewSessionContext(t.Context(), session)
+	must(c.InsertOne(ctx, bson.D{{Key: "_id", Value: 1}}))(t)
+	if session.OperationTime() == nil || session.ClusterTime() == nil {
+		t.Error("no operation time or no cluster time")
+	}
+	same(t, must(c.CountDocuments(ctx, bson.D{}))(t), int64(1))
+
+	snapshot := must(db.Client().StartSession(options.Session().SetSnapshot(true)))(t)
+	defer snapshot.EndSession(context.Background())
+	at := mongo.NewSessionContext(t.Context(), snapshot)
+	same(t, must(c.CountDocuments(at, bson.D{}))(t), int64(1))
+	must(c.InsertOne(t.Context(), bson.D{{Key: "_id", Value: 2}}))(t)
+	same(t, must(c.CountDocuments(at, bson.D{}))(t), int64(1))
+	same(t, must(c.CountDocuments(t.Context(), bson.D{}))(t), int64(2))
 }
 
 func goErrors(t *testing.T, db *mongo.Database) {

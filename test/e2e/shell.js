@@ -111,6 +111,33 @@ check("transactions", () => {
   session.endSession();
 });
 
+check("change streams", () => {
+  d.watched.insertOne({ _id: 0 });
+  const stream = d.watched.watch([], { fullDocument: "updateLookup" });
+  same(stream.tryNext(), null);
+  d.watched.insertOne({ _id: 1, n: 1 });
+  d.watched.updateOne({ _id: 1 }, { $inc: { n: 1 } });
+  same(stream.next().fullDocument, { _id: 1, n: 1 });
+  const update = stream.next();
+  same([update.operationType, update.fullDocument], ["update", { _id: 1, n: 2 }]);
+  stream.close();
+  d.watched.deleteOne({ _id: 1 });
+  const resumed = d.watch([], { resumeAfter: update._id });
+  same(resumed.next().operationType, "delete");
+  resumed.close();
+});
+
+check("the oplog", () => {
+  const last = db.getSiblingDB("local").oplog.rs.find({ ns: name + ".watched" }).sort({ $natural: -1 }).limit(1).next();
+  same([last.op, last.o], ["d", { _id: 1 }]);
+  const behind = db.getSiblingDB("local").oplog.rs.find({ ts: { $gte: last.ts } }).tailable({ awaitData: true });
+  same(behind.next().ts, last.ts);
+  d.watched.insertOne({ _id: "tailed" });
+  same(behind.next().o, { _id: "tailed" });
+  assert.ok(rs.status().members[0].stateStr === "PRIMARY");
+  assert.ok(db.getReplicationInfo().logSizeMB > 0);
+});
+
 check("show commands", () => {
   assert.ok(d.getCollectionInfos({ name: "there" })[0].info.uuid);
   assert.ok(d.stats().collections >= 4);

@@ -200,7 +200,7 @@ func (l *link) replies() {
 			_, _ = l.client.Write(m[:len(m)/2])
 			return
 		case SlowReply:
-			time.Sleep(delay)
+			<-time.After(delay)
 		}
 		if _, err := l.client.Write(m); err != nil {
 			return

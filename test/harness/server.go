@@ -169,6 +169,7 @@ func (s *Server) await(t testing.TB) {
 		case <-s.done:
 			t.Fatalf("the server ended at once: %v\n%s", s.err, s.log)
 		case <-ctx.Done():
+			s.dump()
 			t.Fatalf("the server at %s did not answer in %s\n%s", s.Addr, starting, s.log)
 		case <-time.After(10 * time.Millisecond):
 		}
@@ -184,6 +185,15 @@ func (s *Server) await(t testing.TB) {
 	defer func() { _ = client.Disconnect(context.Background()) }()
 	if err := client.Ping(ctx, nil); err != nil {
 		t.Fatalf("ping: %v\n%s", err, s.log)
+	}
+}
+
+// dump makes the process print what its goroutines do, and end.
+func (s *Server) dump() {
+	_ = s.cmd.Process.Signal(syscall.SIGQUIT)
+	select {
+	case <-s.done:
+	case <-time.After(time.Second):
 	}
 }
 

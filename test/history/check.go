@@ -65,16 +65,23 @@ func (r *record) transaction(g *graph, i int, t Txn) {
 	}
 }
 
-// seen checks a state of a list that a transaction saw.
+// seen checks a state of a list that a transaction saw, and says whether it was
+// one of those that led to the state at the end.
 func (r *record) seen(key string, list []int64, i int, t Txn) bool {
 	final := r.final[key]
 	for _, v := range list {
-		if p := r.places[v]; p == nil || !r.in[p.txn] {
+		p := r.places[v]
+		if p == nil || !r.in[p.txn] && (t.Outcome == Committed || r.txns[p.txn].Outcome == Aborted && !r.txns[p.txn].Tried) {
 			r.fail("a transaction read %d, which was never committed: %v", v, t)
 			return false
 		}
 	}
 	n := len(list)
+	if t.Outcome != Committed && (n > len(final) || !slices.Equal(list, final[:n])) {
+		// Both were lost together in a crash, even if the driver has sent the write
+		// again since: only a commit promises that what was read stays.
+		return false
+	}
 	if n > len(final) || !slices.Equal(list, final[:n]) {
 		r.fail("a transaction read %v of %s, which was at no time its list, at the end %v: %v", list, key, final, t)
 		return false

@@ -48,6 +48,15 @@ func TestPlanted(t *testing.T) {
 		"read of an unknown one that did not happen": {want: "never committed", txns: []Txn{
 			txn(Unknown, 0, 5, add("x", 1)), txn(Committed, 1, 2, read("x", 1)),
 		}, final: lists(nil, nil)},
+		"two lost together": {txns: []Txn{
+			txn(Unknown, 0, 5, add("x", 1)), txn(Aborted, 1, 2, read("x", 1), add("x", 2)), txn(Unknown, 1, 2, read("x", 1), add("x", 3)),
+		}, final: lists(nil, nil)},
+		"commit seen, lost in a crash, and refused later": {txns: []Txn{
+			{Ops: []Op{add("x", 1)}, Outcome: Aborted, Tried: true, End: 5}, txn(Aborted, 1, 2, read("x", 1), add("x", 2)),
+		}, final: lists(nil, nil)},
+		"the same, and relied on": {want: "never committed", txns: []Txn{
+			{Ops: []Op{add("x", 1)}, Outcome: Aborted, Tried: true, End: 5}, txn(Committed, 1, 2, read("x", 1)),
+		}, final: lists(nil, nil)},
 		"aborted took effect": {want: "aborted transaction took effect", txns: []Txn{txn(Aborted, 0, 5, add("x", 1))},
 			final: lists([]int64{1}, nil)},
 		"intermediate read": {want: "in the middle", txns: []Txn{

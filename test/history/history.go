@@ -35,6 +35,7 @@ func (o Op) String() string {
 type Txn struct {
 	Ops        []Op
 	Outcome    Outcome
+	Tried      bool          // a commit was sent: though aborted, it may have been seen before a crash undid it
 	Start, End time.Duration // of the first operation's request and the last reply, on one clock
 }
 

@@ -97,37 +97,38 @@ type document struct {
 	L  []int64 `bson:"l"`
 }
 
-// transaction runs f in a transaction and returns what is known of its outcome.
-func (w *worker) transaction(ctx context.Context, f func(ctx context.Context) error) Outcome {
+// transaction runs f in a transaction and returns what is known of its outcome,
+// and whether a commit was sent.
+func (w *worker) transaction(ctx context.Context, f func(ctx context.Context) error) (o Outcome, tried bool) {
 	session, err := w.client.StartSession()
 	if err != nil {
-		return Aborted
+		return Aborted, false
 	}
 	defer session.EndSession(context.WithoutCancel(ctx))
 	opts := options.Transaction().SetReadConcern(readconcern.Snapshot()).SetWriteConcern(writeconcern.Majority())
 	if err := session.StartTransaction(opts); err != nil {
-		return Aborted
+		return Aborted, false
 	}
 	ctx = mongo.NewSessionContext(ctx, session)
 	if err := f(ctx); err != nil {
 		w.expect(err)
 		_ = session.AbortTransaction(ctx)
-		return Aborted
+		return Aborted, false
 	}
 	if w.r.IntN(20) == 0 {
 		_ = session.AbortTransaction(ctx)
-		return Aborted
+		return Aborted, false
 	}
 	err = session.CommitTransaction(ctx)
 	var command mongo.CommandError
 	switch {
 	case err == nil:
-		return Committed
+		return Committed, true
 	case errors.As(err, &command) && !command.HasErrorLabel("NetworkError") && !command.HasErrorLabel("UnknownTransactionCommitResult"):
 		w.expect(err)
-		return Aborted
+		return Aborted, true
 	}
-	return Unknown
+	return Unknown, true
 }
 
 // expect complains of an error that concurrency and crashes do not explain.
@@ -143,7 +144,7 @@ func (w *worker) expect(err error) {
 // lists reads and appends in a transaction.
 func (w *worker) lists(ctx context.Context) {
 	t := Txn{Start: w.now()}
-	t.Outcome = w.transaction(ctx, func(ctx context.Context) error {
+	t.Outcome, t.Tried = w.transaction(ctx, func(ctx context.Context) error {
 		for range 1 + w.r.IntN(4) {
 			if err := w.listOp(ctx, &t); err != nil {
 				return err
@@ -250,14 +251,11 @@ func (w *worker) single(ctx context.Context) {
 	w.note(t)
 }
 
-// outcome is what the error of a single write tells.
+// outcome is what the error of a single write tells. An error may be that of the
+// driver's second try, when the first one had been seen, and lost in a crash.
 func outcome(err error) Outcome {
-	var se mongo.ServerError
-	switch {
-	case err == nil:
+	if err == nil {
 		return Committed
-	case mongo.IsDuplicateKeyError(err), errors.As(err, &se) && se.HasErrorCode(112) && !se.HasErrorLabel("NetworkError"):
-		return Aborted
 	}
 	return Unknown
 }
@@ -325,9 +323,11 @@ func (w *worker) insert(ctx context.Context) {
 		return failure
 	}
 	if w.r.IntN(2) == 0 {
-		in.Outcome = w.transaction(ctx, f)
+		in.Outcome, _ = w.transaction(ctx, f)
 	} else {
-		in.Outcome = outcome(f(ctx))
+		if in.Outcome = outcome(f(ctx)); mongo.IsDuplicateKeyError(failure) {
+			in.Outcome = Aborted
+		}
 		w.expect(failure)
 	}
 	in.Duplicate = mongo.IsDuplicateKeyError(failure)

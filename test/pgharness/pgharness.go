@@ -3,11 +3,13 @@ package pgharness
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
 	"os/user"
 	"path/filepath"
+	"runtime"
 	"sort"
 	"strconv"
 	"strings"
@@ -142,6 +144,19 @@ func (s *Server) Run() error {
 			return err
 		}
 	}
+	// The processes of a server that was killed take a moment to notice.
+	for deadline := time.Now().Add(startTimeout); ; time.Sleep(50 * time.Millisecond) {
+		err := s.launch()
+		if err == nil || !errors.Is(err, errStillThere) || time.Now().After(deadline) {
+			return err
+		}
+	}
+}
+
+// errStillThere says that processes of an earlier run of the server are alive.
+var errStillThere = errors.New("processes of the server that was killed are still there")
+
+func (s *Server) launch() error {
 	args := []string{"-D", s.data(), "-p", strconv.Itoa(s.port), "-h", "127.0.0.1", "-k", s.dir}
 	for k, v := range s.settings {
 		args = append(args, "-c", k+"="+v)
@@ -151,18 +166,35 @@ func (s *Server) Run() error {
 		return err
 	}
 	defer log.Close()
-	cmd := s.command("postgres", args...)
-	cmd.Stdout, cmd.Stderr = log, log
-	if err := cmd.Start(); err != nil {
+	start, err := log.Seek(0, io.SeekEnd)
+	if err != nil {
 		return err
 	}
-	exited := make(chan struct{})
+	cmd := s.command("postgres", args...)
+	cmd.Stdout, cmd.Stderr = log, log
+	dieWithParent(cmd.SysProcAttr)
+	started, exited := make(chan error), make(chan struct{})
 	go func() {
-		_ = cmd.Wait() //nolint:errcheck // how it ended is told by the log
+		runtime.LockOSThread() // the server lives as long as this thread
+		defer runtime.UnlockOSThread()
+		err := cmd.Start()
+		started <- err
+		if err == nil {
+			_ = cmd.Wait() //nolint:errcheck // how it ended is told by the log
+		}
 		close(exited)
 	}()
+	if err := <-started; err != nil {
+		return err
+	}
 	s.cmd, s.exited = cmd, exited
-	return s.await()
+	if err := s.await(); err != nil {
+		if said := s.Log(); strings.Contains(said[min(int(start), len(said)):], "shared memory block") {
+			return errStillThere
+		}
+		return err
+	}
+	return nil
 }
 
 // await returns when the server answers.
@@ -173,7 +205,7 @@ func (s *Server) await() error {
 			return fmt.Errorf("PostgreSQL did not start: %s", s.Log())
 		default:
 		}
-		if s.command("pg_isready", "-q", "-h", "127.0.0.1", "-p", strconv.Itoa(s.port), "-U", "archelon").Run() == nil {
+		if s.command("pg_isready", "-q", "-h", "127.0.0.1", "-p", strconv.Itoa(s.port), "-U", "archelon", "-d", "postgres").Run() == nil {
 			return nil
 		}
 	}
@@ -206,7 +238,6 @@ func (s *Server) Kill() {
 		_ = syscall.Kill(-s.cmd.Process.Pid, syscall.SIGKILL) //nolint:errcheck // its children
 		<-s.exited
 		s.cmd = nil
-		_ = os.Remove(filepath.Join(s.data(), "postmaster.pid")) //nolint:errcheck // a stale file
 	}
 }
 

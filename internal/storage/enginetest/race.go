@@ -186,8 +186,9 @@ var raceCases = []testCase{
 	{"PositionsAreExact", func(f *fixture) {
 		// Each commit writes its number into two records; whoever reads at a
 		// position sees the same number in both, and later positions see no
-		// smaller one.
+		// smaller one. Half of the commits append to a log as well, to one of two.
 		const workers, rounds = 4, 60
+		f.write(func(tx storage.Txn) { f.ok(errors.Join(tx.CreateTable(logTable), tx.CreateTable(otherTable))) })
 		ids := f.insert(string(bytesOf(0)), string(bytesOf(0)))
 		var mu sync.Mutex
 		at := map[storage.Position]uint64{}
@@ -213,7 +214,7 @@ var raceCases = []testCase{
 				}
 				return nil
 			}
-			for range rounds {
+			for i := range rounds {
 				var n uint64
 				var pos storage.Position
 				for {
@@ -225,6 +226,9 @@ var raceCases = []testCase{
 							n = number(b) + 1
 							err = errors.Join(tx.Update(f.ctx, table, ids[0], bytesOf(n)), tx.Update(f.ctx, table, ids[1], bytesOf(n)))
 						}
+					}
+					if err == nil && w%2 == 0 {
+						err = tx.Append(f.ctx, []storage.TableID{logTable, otherTable}[i/7%2], logRecord("x"), stamped)
 					}
 					if err == nil {
 						pos, err = tx.Commit(f.ctx)

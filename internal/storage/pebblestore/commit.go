@@ -131,16 +131,13 @@ func (s *Store) apply(batch *pebble.Batch, w *writeSet, times int, sync bool) (p
 	}
 	now := s.clock.Now()
 	pos = s.clock.NextAt(now, max(1, times)) + uint64(max(1, times)) - 1
-	op := batch.SetDeferred(len(positionKey), 8)
-	copy(op.Key, positionKey)
-	binary.BigEndian.PutUint64(op.Value, pos)
-	if err := op.Finish(); err != nil {
+	if err := s.writePosition(batch, w, pos); err != nil {
 		return 0, err
 	}
 	if times > 0 {
 		w.stampLogs(batch, pos-uint64(times)+1, now.UnixMilli())
 	}
-	s.views.committing.Store(pos)
+	s.views.begin(pos, w.tail)
 	for _, r := range w.dropped {
 		s.ranges.drop(r, pos)
 	}
@@ -150,6 +147,27 @@ func (s *Store) apply(batch *pebble.Batch, w *writeSet, times int, sync bool) (p
 	s.views.committed.Store(pos)
 	s.clock.SetApplied(pos)
 	return pos, nil
+}
+
+// writePosition adds to a batch what the position can be read from, if it has no
+// log record with that id in the table which the log key names. The caller holds
+// commitMu.
+func (s *Store) writePosition(batch *pebble.Batch, w *writeSet, pos uint64) error {
+	switch {
+	case w.tail == 0 || len(w.dropped) > 0:
+		w.tail = 0
+		op := batch.SetDeferred(len(positionKey), 8)
+		copy(op.Key, positionKey)
+		binary.BigEndian.PutUint64(op.Value, pos)
+		return op.Finish()
+	case w.tail != s.tail:
+		s.tail = w.tail
+		op := batch.SetDeferred(len(logKey), 4)
+		copy(op.Key, logKey)
+		binary.BigEndian.PutUint32(op.Value, uint32(w.tail))
+		return op.Finish()
+	}
+	return nil
 }
 
 // applyBatch hands a batch to Pebble; with sync it is the caller's to wait for it.

@@ -160,6 +160,22 @@ func checkLog(tx storage.Txn, last int) error {
 	return nil
 }
 
+// checkPosition verifies that a store whose commits all append to the log is at the
+// position of the last record, and its clock not behind.
+func checkPosition(s *Store) error {
+	tx := s.Begin(storage.TxnOptions{ReadOnly: true})
+	defer tx.Rollback()
+	log, err := readLog(tx)
+	if err != nil {
+		return err
+	}
+	last := uint64(log[len(log)-1].id)
+	if got := uint64(tx.Snapshot()); got != last || uint64(s.LastCommitted()) != last || s.Clock().Applied() < last {
+		return fmt.Errorf("the last record is %d, the snapshot at %d, applied %d", last, got, s.Clock().Applied())
+	}
+	return nil
+}
+
 // check verifies that a store shows exactly the state after some commit, from
 // the last acknowledged one to the last that was tried.
 func (l *ledger) check(s *Store, acked, tried int) error {
@@ -180,6 +196,9 @@ func (l *ledger) check(s *Store, acked, tried int) error {
 		return nil
 	}
 	if err := checkLog(tx, last); err != nil {
+		return err
+	}
+	if err := checkPosition(s); err != nil {
 		return err
 	}
 	want := min(last+1, ledgerKeep)

@@ -13,14 +13,17 @@
 //     an open transaction, or a commit after the view's position, is a conflict.
 //     Entries of the lock table live only as long as a view is older than them.
 //   - Commit turns the overlay into one Pebble batch, and in a short critical
-//     section gives it the next position and applies it; the position itself is a
-//     key of the batch, so that every snapshot knows its own. The wait for the
-//     disk comes after the critical section and after the claims are given back:
+//     section gives it the next position and applies it; the batch holds the
+//     position, as a key or as the id of a log record, so that a snapshot taken
+//     meanwhile can be told from one taken before. The wait for the disk comes after the critical section and after the claims are given back:
 //     one fsync serves all commits that are waiting.
 //   - Positions are times of the clock. Records for log tables go into the batch
 //     last, and the critical section writes the times that lead up to the position
 //     into their keys and stamps. So the ids of log records, the order of the
 //     journal and what a view shows are one order.
+//   - Before a key goes into a unique index it must be known not to be there. For keys
+//     that increase newKeys knows without a look into the tree.
+//   - Log tables get files of their own, compressed fast (spanPolicy).
 //   - Durable grows when a wait for the disk is over. The journal is one file after
 //     the other, so what is durable at a position is everything before it.
 //

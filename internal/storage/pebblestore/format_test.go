@@ -58,6 +58,10 @@ func TestGoldenFormat(t *testing.T) {
 	must(tx.Append(ctx, 2, []byte("log"), storage.LogStamp{Time: -1, Wall: -1}))
 	_, err = tx.Commit(ctx)
 	must(err)
+	tx = s.Begin(storage.TxnOptions{})
+	must(tx.Append(ctx, 2, []byte("more"), storage.LogStamp{Time: -1, Wall: -1}))
+	_, err = tx.Commit(ctx)
+	must(err)
 
 	var b strings.Builder
 	it, err := s.db.NewIter(nil)

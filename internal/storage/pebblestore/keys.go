@@ -20,12 +20,18 @@ import (
 //	+-----+-----------+--------------------------+
 //	| 'i' | index u32 | index key …   |                      rid u64 | type bits   unique index
 //	+-----+-----------+---------------+
+//	| 'l' |                                                  table u32 of the log
+//	+-----+---------------------------+
 //	| 'm' | meta key …                |                      meta value
 //	+-----+---------------------------+
-//	| 'p' |                                                  position u64 of the last commit
+//	| 'p' |                                                  position u64
 //	+-----+-----------+----------+
 //	| 't' | table u32 | rid u64  |                           document
 //	+-----+-----------+----------+
+//
+// The position of the last commit is 'p' or the rid of the last record in the table
+// of 'l', whichever is larger: a commit that appends to that table leaves both
+// alone.
 //
 // A position is the commit's time, seconds u32 and a counter u32, at least the
 // second of the wall clock; in stores older than log tables, where it was a number
@@ -39,6 +45,7 @@ const (
 	prefixCreated  = 'c'
 	prefixHeader   = 'f'
 	prefixIndex    = 'i'
+	prefixLog      = 'l'
 	prefixMeta     = 'm'
 	prefixPosition = 'p'
 	prefixTable    = 't'
@@ -53,6 +60,7 @@ const (
 var (
 	headerKey   = []byte{prefixHeader}
 	positionKey = []byte{prefixPosition}
+	logKey      = []byte{prefixLog}
 )
 
 // appendIDPrefix appends what all keys under a table or an index begin with.

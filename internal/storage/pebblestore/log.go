@@ -123,10 +123,13 @@ func (o *overlay) hasAppend() bool {
 
 // fillLogs writes truncations and then appended records into a batch. The ids are
 // those of the first time 0 and are put right by stampLogs. It returns the number
-// of times the records need.
+// of times the records need, and sets tail.
 func (o *overlay) fillLogs(batch *pebble.Batch) (times int, err error) {
+	truncated := false
+	o.tail = 0
 	for i := range o.logs {
 		if l := &o.logs[i]; l.before > 0 {
+			truncated = true
 			var from, to [recordKeyLen]byte
 			err := batch.DeleteRange(appendRecordKey(from[:0], l.table, 0), appendRecordKey(to[:0], l.table, l.before), nil)
 			if err != nil {
@@ -141,6 +144,7 @@ func (o *overlay) fillLogs(batch *pebble.Batch) (times int, err error) {
 		}
 		if !l.stamp.Same {
 			times++
+			o.tail = l.table
 		}
 		op := batch.SetDeferred(recordKeyLen, int(l.docLen))
 		appendRecordKey(op.Key[:0], l.table, 0)
@@ -151,6 +155,9 @@ func (o *overlay) fillLogs(batch *pebble.Batch) (times int, err error) {
 		// From here on doc is the record's offset in the batch, which may still
 		// move as a whole when it grows.
 		l.doc = uint64(batch.Len()) - uint64(l.docLen)
+	}
+	if truncated {
+		o.tail = 0
 	}
 	return times, nil
 }

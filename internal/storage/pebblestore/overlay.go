@@ -1,6 +1,10 @@
 package pebblestore
 
-import "bytes"
+import (
+	"bytes"
+
+	"github.com/archelon-db/archelon/internal/storage"
+)
 
 // overlayHeight is the most levels of an overlay's skip list: with one node in
 // four on the next level, enough for sixteen million keys.
@@ -48,6 +52,11 @@ type overlay struct {
 	nodes  []overlayNode
 	ranges []*idRange // what opCreate and opDrop are about
 	logs   []logWrite // what opAppend and opTruncate are about
+
+	// tail is the table with the last log record, whose id is the position of the
+	// commit; 0 if there is none, or if something else of logs is removed as well.
+	tail storage.TableID
+
 	height int
 	random uint32
 	path   [overlayHeight]int32 // scratch of find

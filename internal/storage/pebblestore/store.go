@@ -57,6 +57,7 @@ type Store struct {
 	nosync lateSync
 
 	commitMu sync.Mutex                  // held while a commit is given its position and applied; Pebble may stall it
+	tail     storage.TableID             // guarded by commitMu: the value of the log key
 	stuck    bool                        // guarded by commitMu: Pebble's commit pipeline is locked for good
 	failed   atomic.Pointer[FailedError] // set once the journal has failed or a file was found damaged
 	commits  atomic.Int64
@@ -100,16 +101,17 @@ func (s *Store) open() *OpenError {
 	if err := s.checkHeader(); err != nil {
 		return &OpenError{Kind: ErrDamaged, Cause: err, Hint: "restore the folder from a backup"}
 	}
-	last, err := positionOf(db)
-	if err != nil {
-		return &OpenError{Kind: ErrDamaged, Cause: err, Hint: "restore the folder from a backup"}
-	}
-	s.clock.SetApplied(last)
-	s.durable.grow(s.clock.Applied())
-	s.views.init(db, last)
 	if err := s.ranges.load(db); err != nil {
 		return &OpenError{Kind: ErrDamaged, Cause: err, Hint: "restore the folder from a backup"}
 	}
+	last, tail, err := lastPosition(db)
+	if err != nil {
+		return &OpenError{Kind: ErrDamaged, Cause: err, Hint: "restore the folder from a backup"}
+	}
+	s.tail = tail
+	s.clock.SetApplied(last)
+	s.durable.grow(s.clock.Applied())
+	s.views.init(db, last)
 	return nil
 }
 

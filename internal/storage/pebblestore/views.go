@@ -29,6 +29,7 @@ type view struct {
 type viewSet struct {
 	db         *pebble.DB
 	committing atomic.Uint64 // position that is being applied, or the last one
+	tail       atomic.Uint32 // table with a record whose id is committing; 0 if 'p' is; set before committing
 	committed  atomic.Uint64 // last position that is visible
 	oldest     atomic.Uint64 // position of the first view in use, or noView
 
@@ -60,15 +61,20 @@ func (vs *viewSet) acquire() (*view, error) {
 		return last, nil
 	}
 
-	v := &view{snap: vs.db.NewSnapshot(), pos: at, refs: 1}
-	if vs.committing.Load() != at {
-		pos, err := positionOf(v.snap)
+	v := &view{refs: 1}
+	for {
+		v.snap = vs.db.NewSnapshot()
+		pos, known, err := vs.positionOf(v.snap, at)
+		if known && err == nil {
+			v.pos = pos
+			break
+		}
+		v.snap.Close()
 		if err != nil {
-			v.snap.Close()
 			vs.refreshOldest()
 			return nil, err
 		}
-		v.pos = pos
+		at = vs.committed.Load()
 	}
 	if last != &vs.root && last.refs == 0 {
 		vs.unlink(last)
@@ -119,9 +125,67 @@ func (vs *viewSet) refreshOldest() {
 	vs.oldest.Store(first.pos)
 }
 
-// positionOf reads the position of the last commit that a snapshot shows.
-func positionOf(r pebble.Reader) (uint64, error) {
-	b, closer, err := r.Get(positionKey)
+// begin notes that the commit at pos is about to be applied; tail is the table with
+// its last log record, or 0. The caller holds Store.commitMu.
+func (vs *viewSet) begin(pos uint64, tail storage.TableID) {
+	vs.tail.Store(uint32(tail))
+	vs.committing.Store(pos)
+}
+
+// positionOf finds out which position a snapshot shows that was taken when, or
+// after, the last commit was at. It is not known if commits have come to their end
+// since then.
+func (vs *viewSet) positionOf(snap *pebble.Snapshot, at uint64) (pos uint64, known bool, err error) {
+	next, tail := vs.committing.Load(), vs.tail.Load()
+	if vs.committed.Load() != at {
+		return 0, false, nil
+	}
+	if next == at {
+		return at, true, nil
+	}
+	// Of the commit at next, and of no other, it depends on the moment of the
+	// snapshot. tail is next's: it changes only after a commit has ended.
+	if tail == 0 {
+		p, err := readNumber(snap, positionKey, 8)
+		if err != nil {
+			return 0, false, err
+		}
+		if p != next {
+			next = at
+		}
+		return next, true, nil
+	}
+	var key [recordKeyLen]byte
+	_, closer, err := snap.Get(appendRecordKey(key[:0], storage.TableID(tail), storage.RecordID(next)))
+	if err == pebble.ErrNotFound {
+		return at, true, nil
+	}
+	if err != nil {
+		return 0, false, err
+	}
+	return next, true, closer.Close()
+}
+
+// lastPosition reads the position of the last commit, and the value of the log key,
+// when a store is opened.
+func lastPosition(db *pebble.DB) (pos uint64, tail storage.TableID, err error) {
+	if pos, err = readNumber(db, positionKey, 8); err != nil {
+		return 0, 0, err
+	}
+	n, err := readNumber(db, logKey, 4)
+	if err != nil || n == 0 {
+		return pos, 0, err
+	}
+	r := &idRange{kind: prefixTable, id: uint32(n)}
+	if err := r.recoverLastID(db); err != nil {
+		return 0, 0, err
+	}
+	return max(pos, uint64(r.lastID.Load())), storage.TableID(n), nil
+}
+
+// readNumber reads a number of some bytes; 0 if the key is not there.
+func readNumber(r pebble.Reader, key []byte, size int) (uint64, error) {
+	b, closer, err := r.Get(key)
 	if err == pebble.ErrNotFound {
 		return 0, nil
 	}
@@ -129,8 +193,11 @@ func positionOf(r pebble.Reader) (uint64, error) {
 		return 0, err
 	}
 	defer closer.Close()
-	if len(b) != 8 {
+	if len(b) != size {
 		return 0, pebble.ErrCorruption
+	}
+	if size == 4 {
+		return uint64(binary.BigEndian.Uint32(b)), nil
 	}
 	return binary.BigEndian.Uint64(b), nil
 }

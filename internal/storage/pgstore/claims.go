@@ -128,6 +128,13 @@ func (ct *claimTable) oldestPosition(newest storage.Position) storage.Position {
 	return newest
 }
 
+// oldestSeq is the number of the oldest open snapshot, unseen if there is none.
+func (ct *claimTable) oldestSeq() uint64 {
+	ct.mu.Lock()
+	defer ct.mu.Unlock()
+	return ct.oldest
+}
+
 type claimResult int
 
 const (

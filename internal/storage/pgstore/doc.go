@@ -5,8 +5,9 @@
 //
 // A store is one SQL schema ("archelon" unless the URL says otherwise):
 //
-//   - t<ID>(rid, doc): a table of records, with a sequence r<ID> that hands out
-//     record ids in blocks;
+//   - t<ID>(rid, doc): a table of records;
+//   - blocks: up to where the record ids of each table are given out; a process
+//     takes them in blocks, outside of its transactions;
 //   - x<ID>(key, rid, bits, tail): an index; its primary key is (key), or
 //     (key, rid) if it is not unique. The order of bytea is that of
 //     bytes.Compare, so ranges, order and uniqueness are PostgreSQL's own. A key of

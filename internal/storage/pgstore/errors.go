@@ -27,7 +27,6 @@ var (
 // The SQLSTATEs that decide what becomes of an error.
 const (
 	stateDropped          = "AR001" // raised by our own trigger on dropped tables
-	stateUndefinedTable   = "42P01"
 	stateDuplicateTable   = "42P07"
 	stateCanceled         = "57014"
 	stateReadOnly         = "25006"
@@ -41,6 +40,7 @@ const (
 	stateDeadlock         = "40P01"
 	stateLockNotAvailable = "55P03"
 	stateInvalidSnapshot  = "22023"
+	stateUndefinedObject  = "42704"
 )
 
 func stateOf(err error) string {
@@ -91,6 +91,8 @@ func translate(ctx context.Context, err error) error {
 		return mongoerr.New(mongoerr.OperationFailed, "PostgreSQL refused the operation, check the privileges of its user: %v", err)
 	case strings.HasPrefix(state, "57P") || strings.HasPrefix(state, "08") || errors.As(err, &cut):
 		return mongoerr.New(mongoerr.HostUnreachable, "the storage is not reachable: %v", err)
+	case state == "": // not PostgreSQL's
+		return err
 	}
 	return fmt.Errorf("PostgreSQL: %w", err)
 }

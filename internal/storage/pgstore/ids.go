@@ -6,12 +6,18 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/archelon-db/archelon/internal/storage"
 )
 
-// blockSize is how many record ids a process takes at once.
-const blockSize = 256
+// blockSize is how many record ids a process takes at once, at first; maxBlock is
+// what that grows to while a block lasts less than blockTime.
+const (
+	blockSize = 256
+	maxBlock  = 1 << 13
+	blockTime = time.Second
+)
 
 // object is a table or an index as this process knows it.
 type object struct {
@@ -20,18 +26,18 @@ type object struct {
 	table  uint32 // of an index
 	unique bool
 	name   string // in SQL, with the schema
-	seq    string // the sequence of a table's record ids
 
 	// Guarded by idSet.mu.
 	creator uint64 // the transaction that creates it, until it commits
 	dropper uint64 // the transaction that drops it, until it commits
 	dropped uint64 // the number of the commit that dropped it
 	users   int    // open transactions that have written it
-	missed  bool   // of a reload: no longer in the catalogue
 
-	mu         sync.Mutex // guards next and limit; held while a block is fetched
+	mu         sync.Mutex // guards the block of record ids; held while one is fetched
 	next       int64
 	limit      int64
+	block      int64 // the size of the next block
+	fetched    time.Time
 	width      atomic.Int64 // bytes of a row, a moving average; 0 if unknown
 	statements sync.Map     // of scans, by their shape
 	sql        objectSQL
@@ -59,7 +65,6 @@ type idSet struct {
 func (s *Store) newObject(kind byte, id, table uint32, unique bool) *object {
 	o := &object{kind: kind, id: id, table: table, unique: unique}
 	o.name = fmt.Sprintf("%s.%c%d", s.schema, kind, id)
-	o.seq = fmt.Sprintf("%s.r%d", s.schema, id)
 	n := o.name
 	if kind == kindTable {
 		o.sql = objectSQL{
@@ -106,8 +111,6 @@ func (o *object) creation(schema string) []string {
 	if o.kind == kindTable {
 		return []string{
 			"CREATE TABLE " + o.name + " (rid int8 PRIMARY KEY, doc bytea NOT NULL)",
-			// The first block belongs to who creates the table.
-			fmt.Sprintf("CREATE SEQUENCE %s INCREMENT %d START %d", o.seq, blockSize, 1+blockSize),
 			entry,
 		}
 	}
@@ -125,7 +128,7 @@ func (o *object) creation(schema string) []string {
 func (o *object) removal(schema string) []string {
 	out := []string{"DROP TABLE IF EXISTS " + o.name}
 	if o.kind == kindTable {
-		out = append(out, "DROP SEQUENCE IF EXISTS "+o.seq)
+		out = append(out, fmt.Sprintf("DELETE FROM %s.blocks WHERE id = %d", schema, o.id))
 	}
 	return append(out, fmt.Sprintf("DELETE FROM %s.ids WHERE kind = '%c' AND id = %d", schema, o.kind, o.id))
 }
@@ -135,7 +138,7 @@ func (ids *idSet) find(ctx context.Context, kind byte, id uint32) (*object, erro
 	ids.mu.Lock()
 	o := ids.all[objectKey{kind, id}]
 	ids.mu.Unlock()
-	if o != nil {
+	if o != nil || !ids.store.config.Shared {
 		return o, nil
 	}
 	if err := ids.store.syncer.reload(ctx); err != nil {
@@ -149,44 +152,52 @@ func (ids *idSet) find(ctx context.Context, kind byte, id uint32) (*object, erro
 // load reads the catalogue through a connection.
 func (ids *idSet) load(ctx context.Context, c *conn) error {
 	s := ids.store
-	type row struct {
-		key     objectKey
-		table   uint32
-		unique  bool
-		dropped bool
+	found := map[objectKey]*object{}
+	// What is committed from here on may not be in the answer.
+	ids.mu.Lock()
+	known := make(map[objectKey]*object, len(ids.all))
+	for key, o := range ids.all {
+		if o.creator == 0 {
+			known[key] = o
+		}
 	}
-	var rows []row
-	c.add("SELECT ascii(kind)::int8, id, tbl, uniq::int::int8, (dropped IS NOT NULL)::int::int8 FROM "+s.schema+".ids", func(v [][]byte) {
-		rows = append(rows, row{objectKey{byte(int64Of(v[0])), uint32(int64Of(v[1]))}, uint32(int64Of(v[2])), int64Of(v[3]) != 0, int64Of(v[4]) != 0})
+	ids.mu.Unlock()
+	c.add("SELECT ascii(kind)::int8, id, tbl, uniq::int::int8 FROM "+s.schema+".ids WHERE dropped IS NULL", func(v [][]byte) {
+		key := objectKey{byte(int64Of(v[0])), uint32(int64Of(v[1]))}
+		found[key] = s.newObject(key.kind, key.id, uint32(int64Of(v[2])), int64Of(v[3]) != 0)
 	})
 	if err := c.run(ctx); err != nil {
 		return err
 	}
 	ids.mu.Lock()
 	defer ids.mu.Unlock()
-	for _, o := range ids.all {
-		o.missed = o.creator == 0
-	}
-	for _, r := range rows {
-		o := ids.all[r.key]
-		switch {
-		case o == nil && r.dropped:
-			continue
-		case o == nil:
-			ids.all[r.key] = s.newObject(r.key.kind, r.key.id, r.table, r.unique)
-			continue
-		}
-		o.missed = false
-		if r.dropped && o.dropped == 0 && o.dropper == 0 {
-			o.dropped = s.claims.finish(nil, true) // by another process: older snapshots still see it
-		}
-	}
+	dropped := uint64(0)
 	for key, o := range ids.all {
-		if o.missed {
+		if found[key] != nil || known[key] != o || o.dropper != 0 || o.dropped != 0 {
+			delete(found, key)
+			continue
+		}
+		// Dropped by another process: older snapshots still see it.
+		if dropped == 0 {
+			dropped = s.claims.finish(nil, true)
+		}
+		o.dropped = dropped
+	}
+	for key, o := range found {
+		ids.all[key] = o
+	}
+	return nil
+}
+
+// tidy forgets what was dropped before the oldest snapshot.
+func (ids *idSet) tidy(oldest uint64) {
+	ids.mu.Lock()
+	defer ids.mu.Unlock()
+	for key, o := range ids.all {
+		if o.dropped != 0 && o.dropped <= oldest && o.users == 0 {
 			delete(ids.all, key)
 		}
 	}
-	return nil
 }
 
 // readable says whether a transaction sees an object's contents.
@@ -258,7 +269,9 @@ func (ids *idSet) add(o *object, tx *txn) error {
 		return fmt.Errorf("storage: id %c%d exists already", o.kind, o.id)
 	}
 	o.creator, o.users = tx.id, 1
-	o.next, o.limit = 1, 1+blockSize
+	if o.next == 0 { // the first block belongs to who creates the table
+		o.next, o.limit, o.fetched = 1, 1+blockSize, time.Now()
+	}
 	ids.all[key] = o
 	tx.touched = append(tx.touched, o)
 	return nil

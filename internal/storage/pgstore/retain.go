@@ -127,3 +127,7 @@ func (r *retained) unuse() {
 	defer r.s.retained.mu.Unlock()
 	r.s.retained.leave(r.s, r.state)
 }
+
+// RetainLimit is how many states should be kept for later at most: each holds a
+// connection.
+func (s *Store) RetainLimit() int { return max(s.config.max/8, 1) }

@@ -24,6 +24,8 @@ var baseTables = []string{
 	"COMMENT ON TABLE $.ids IS 'kind t: table t<id> of records; kind x: index x<id> of table t<tbl>; dropped: the transaction that dropped it'",
 	"CREATE TABLE $.commits (slot int8 PRIMARY KEY, pos int8 NOT NULL) WITH (fillfactor = 20)",
 	"CREATE TABLE $.committing (nothing int)",
+	"CREATE TABLE $.blocks (id int8 PRIMARY KEY, next int8 NOT NULL)",
+	"COMMENT ON TABLE $.blocks IS 'the record ids of table t<id> from which on none have been given out'",
 	"CREATE SEQUENCE $.clock",
 	"CREATE SEQUENCE $.ddl",
 	`CREATE FUNCTION $.le8(int8) RETURNS bytea LANGUAGE sql IMMUTABLE AS 'SELECT substring(b from 8 for 1) || substring(b from 7 for 1)

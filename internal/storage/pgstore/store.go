@@ -27,15 +27,17 @@ type Store struct {
 	ids    idSet
 	syncer syncer
 
-	gate     sync.RWMutex  // passed by every operation, held shut by Close
-	closed   bool          // guarded by gate
-	closing  chan struct{} // closed first by Close
-	shut     sync.Once
-	stopped  sync.WaitGroup // the background goroutine
-	nextTxn  atomic.Uint64
-	openTxns atomic.Int64
-	commits  atomic.Int64
-	size     atomic.Int64 // bytes of the schema, as the background has last seen it
+	gate       sync.RWMutex  // passed by every operation, held shut by Close
+	closed     bool          // guarded by gate
+	closing    chan struct{} // closed first by Close
+	shut       sync.Once
+	stopped    sync.WaitGroup // the background goroutine
+	nextTxn    atomic.Uint64
+	openTxns   atomic.Int64
+	commits    atomic.Int64
+	committing atomic.Int64 // commits under way
+	dropped    atomic.Bool  // something is to be swept soon
+	size       sizeCache
 
 	retained retainedSet
 }
@@ -47,6 +49,7 @@ type storeSQL struct {
 	position, commit, sync                  string
 	getMeta, putMeta, putOldMeta, dropMeta  string
 	scanMeta, scanMetaUpTo, lockCommit, ddl string
+	block                                   string
 }
 
 func (s *Store) prepareSQL() {
@@ -63,7 +66,9 @@ func (s *Store) prepareSQL() {
 		dropMeta:     "DELETE FROM " + n + ".meta WHERE key = $1 RETURNING value",
 		scanMeta:     "SELECT key, value FROM " + n + ".meta WHERE key >= $1 ORDER BY key",
 		scanMetaUpTo: "SELECT key, value FROM " + n + ".meta WHERE key >= $1 AND key < $2 ORDER BY key",
-		ddl:          "SELECT nextval('" + n + ".ddl')",
+		block: "INSERT INTO " + n + ".blocks AS b VALUES ($1, $2::int8 + $3::int8) ON CONFLICT (id) DO UPDATE SET next = b.next + $3::int8 " +
+			"RETURNING next",
+		ddl: "SELECT nextval('" + n + ".ddl')",
 	}
 }
 
@@ -92,6 +97,10 @@ func (s *Store) ID() string { return s.id }
 
 // Clock is the clock that gives commits their times.
 func (s *Store) Clock() *clock.Clock { return s.clock }
+
+// sweepTicks is how many polls lie between two sweeps: DROP TABLE is work for the
+// server that nobody waits for.
+const sweepTicks = 25
 
 // enter passes the gate; the caller leaves with gate.RUnlock.
 func (s *Store) enter() bool {
@@ -126,7 +135,8 @@ func (s *Store) background() {
 			s.log.Warn("PostgreSQL does not answer", "error", err)
 		}
 		s.pool.tidy(ctx)
-		if n%50 == 49 {
+		s.ids.tidy(s.claims.oldestSeq())
+		if n%sweepTicks == sweepTicks-1 && (s.dropped.Swap(false) || n%(50*sweepTicks) == sweepTicks-1) {
 			s.sweep(ctx)
 		}
 	}
@@ -223,7 +233,7 @@ func (s *Store) Stats() storage.Stats {
 	s.claims.mu.Unlock()
 	return storage.Stats{
 		Engine:         "postgres",
-		DiskBytes:      s.size.Load(),
+		DiskBytes:      s.diskBytes(),
 		Commits:        s.commits.Load(),
 		Conflicts:      conflicts,
 		OpenTxns:       s.openTxns.Load(),
@@ -231,6 +241,42 @@ func (s *Store) Stats() storage.Stats {
 		LastCommitted:  newest,
 		OldestSnapshot: s.claims.oldestPosition(newest),
 	}
+}
+
+// sizeCache is the size of the schema as it was when it was last asked for.
+type sizeCache struct {
+	mu    sync.Mutex
+	bytes int64
+	until time.Time
+}
+
+// sizeLifetime is how long a size is believed: PostgreSQL looks at each file.
+const sizeLifetime = 30 * time.Second
+
+func (s *Store) diskBytes() int64 {
+	if !s.enter() {
+		return 0
+	}
+	defer s.gate.RUnlock()
+	s.size.mu.Lock()
+	defer s.size.mu.Unlock()
+	if time.Now().Before(s.size.until) {
+		return s.size.bytes
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	c, err := s.pool.acquire(ctx)
+	if err != nil {
+		return s.size.bytes
+	}
+	defer s.pool.release(c)
+	c.end()
+	v, err := c.query(ctx, "SELECT COALESCE(sum(pg_relation_size(c.oid)), 0)::int8 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "+
+		"WHERE n.nspname = $1 AND c.relkind IN ('r', 'i')", []byte(s.config.schema))
+	if err == nil {
+		s.size.bytes, s.size.until = v[0], time.Now().Add(sizeLifetime)
+	}
+	return s.size.bytes
 }
 
 // Close stops the store: transactions that are still open end with ErrClosed.

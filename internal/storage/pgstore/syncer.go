@@ -16,6 +16,9 @@ import (
 type syncer struct {
 	s      *Store
 	rounds atomic.Int64
+	stale  atomic.Bool // the catalogue is to be loaded again
+
+	commitNow string // makes a commit wait for the disk; set by the first connection
 
 	mu        sync.Mutex
 	c         *conn         // nil while there is none
@@ -59,6 +62,12 @@ func (y *syncer) connect(ctx context.Context) (*conn, error) {
 		// Rows of connections that are gone.
 		n := y.s.schema
 		c.once("DELETE FROM " + n + ".commits WHERE pos < (SELECT max(pos) FROM " + n + ".commits) AND slot NOT IN (SELECT pid FROM pg_stat_activity WHERE pid IS NOT NULL)")
+		err = c.run(ctx)
+	}
+	if err == nil && y.commitNow == "" {
+		c.add("SELECT current_setting('synchronous_commit')", func(v [][]byte) {
+			y.commitNow = "SET LOCAL synchronous_commit = '" + string(v[0]) + "'"
+		})
 		err = c.run(ctx)
 	}
 	if err != nil {
@@ -190,17 +199,23 @@ func (y *syncer) flush(c *conn) error {
 	if err := c.run(context.Background()); err != nil {
 		return err
 	}
+	y.synced(target)
+	return nil
+}
+
+// synced notes that everything up to pos is durable.
+func (y *syncer) synced(pos uint64) {
 	y.rounds.Add(1)
 	y.mu.Lock()
 	defer y.mu.Unlock()
-	if target > y.durable {
-		y.durable = target
-		if y.grown != nil {
-			close(y.grown)
-			y.grown = nil
-		}
+	if pos <= y.durable {
+		return
 	}
-	return nil
+	y.durable = pos
+	if y.grown != nil {
+		close(y.grown)
+		y.grown = nil
+	}
 }
 
 // watch is Engine.Durable.
@@ -221,11 +236,11 @@ func (y *syncer) poll(ctx context.Context) error {
 
 func (y *syncer) look(ctx context.Context, c *conn) error {
 	n := y.s.schema
-	v, err := c.query(ctx, "SELECT COALESCE(max(pos), 0), (SELECT last_value + is_called::int FROM "+n+".ddl) FROM "+n+".commits")
+	v, err := c.query(ctx, "SELECT COALESCE(max(pos), 0), (SELECT 1 + last_value + is_called::int FROM "+n+".ddl) FROM "+n+".commits")
 	if err != nil {
 		return err
 	}
-	if v[1] != y.ddl {
+	if y.stale.Swap(false) || y.ddl == 0 || v[1] != y.ddl && y.s.config.Shared {
 		if err := y.s.ids.load(ctx, c); err != nil {
 			return err
 		}

@@ -7,6 +7,7 @@ import (
 	"hash/maphash"
 	"time"
 
+	"github.com/archelon-db/archelon/internal/mongoerr"
 	"github.com/archelon-db/archelon/internal/storage"
 )
 
@@ -210,13 +211,11 @@ func (tx *txn) run(ctx context.Context) error {
 
 // failed notes that the PostgreSQL transaction is over.
 func (tx *txn) failed(ctx context.Context, err error) error {
-	switch {
-	case stateOf(err) == stateDropped:
-		tx.s.syncer.mu.Lock()
-		tx.s.syncer.ddl = -1 // load the catalogue again at the next look
-		tx.s.syncer.mu.Unlock()
-	case tx.at != nil && !tx.sent:
-		err = storage.ErrClosed
+	switch state := stateOf(err); {
+	case state == stateDropped:
+		tx.s.syncer.stale.Store(true)
+	case tx.at != nil && (state == stateInvalidSnapshot || state == stateUndefinedObject):
+		err = mongoerr.New(mongoerr.SnapshotUnavailable, "the snapshot is gone: PostgreSQL has been started again: %v", err)
 	}
 	err = translate(ctx, err)
 	tx.fail = err
@@ -355,17 +354,25 @@ func (tx *txn) Commit(ctx context.Context) (storage.Position, error) {
 	if tx.writes == 0 || tx.opts.ReadOnly {
 		return tx.commitReading(ctx)
 	}
+	wait := !tx.opts.NoSync
+	// Alone, a commit waits for the disk itself; with others it waits together
+	// with them.
+	direct := tx.s.committing.Add(1) == 1 && wait && !tx.s.config.Shared
+	defer tx.s.committing.Add(-1)
 	gen, err := uint64(0), error(nil)
-	if !tx.opts.NoSync {
+	if wait && !direct {
 		if gen, err = tx.s.syncer.generation(); err != nil {
 			return 0, err
 		}
 	}
-	pos, err := tx.commitWrites(ctx)
+	pos, err := tx.commitWrites(ctx, direct)
 	if err != nil {
 		return 0, err
 	}
-	if !tx.opts.NoSync {
+	switch {
+	case direct:
+		tx.s.syncer.synced(pos)
+	case wait:
 		if err := tx.s.syncer.wait(pos, gen); err != nil {
 			return 0, err
 		}
@@ -386,7 +393,7 @@ func (tx *txn) commitReading(ctx context.Context) (storage.Position, error) {
 }
 
 // commitWrites sends everything that is left together with COMMIT.
-func (tx *txn) commitWrites(ctx context.Context) (uint64, error) {
+func (tx *txn) commitWrites(ctx context.Context, direct bool) (uint64, error) {
 	if err := tx.start(ctx); err != nil {
 		return 0, err
 	}
@@ -397,6 +404,9 @@ func (tx *txn) commitWrites(ctx context.Context) (uint64, error) {
 	}
 	finish := tx.send()
 	c := tx.c
+	if direct {
+		c.add(tx.s.syncer.commitNow, nil)
+	}
 	times := tx.sendCommit()
 	c.add("COMMIT", nil)
 	tx.sent = true
@@ -419,6 +429,9 @@ func (tx *txn) commitWrites(ctx context.Context) (uint64, error) {
 	}
 	tx.s.syncer.note(last)
 	tx.s.commits.Add(1)
+	if len(tx.drops) > 0 {
+		tx.s.dropped.Store(true)
+	}
 	tx.end(last)
 	return last, nil
 }

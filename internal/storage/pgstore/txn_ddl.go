@@ -2,6 +2,8 @@ package pgstore
 
 import (
 	"context"
+	"errors"
+	"fmt"
 
 	"github.com/archelon-db/archelon/internal/storage"
 )
@@ -60,7 +62,11 @@ func (tx *txn) drop(kind byte, id uint32) error {
 	return tx.run(ctx)
 }
 
-// sweep drops the tables that were dropped before the oldest snapshot, in all
+// sweepSize is how many tables are dropped at once: each takes a few locks in
+// PostgreSQL, of which there is room for 64 for each connection.
+const sweepSize = 50
+
+// sweep drops some of the tables that were dropped before the oldest snapshot, in all
 // processes.
 func (s *Store) sweep(ctx context.Context) {
 	c, err := s.pool.acquire(ctx)
@@ -68,47 +74,51 @@ func (s *Store) sweep(ctx context.Context) {
 		return
 	}
 	defer s.pool.release(c)
-	c.end()
-	n := s.schema
-	var gone []*object
-	c.add("SELECT ascii(kind)::int8, id, tbl FROM "+n+".ids i WHERE dropped IS NOT NULL AND NOT EXISTS (SELECT 1 FROM pg_stat_activity a "+
-		"WHERE a.datname = current_database() AND a.pid <> pg_backend_pid() AND a.backend_xmin IS NOT NULL AND "+
-		"age(a.backend_xmin) >= age((i.dropped % 4294967296)::text::xid)) LIMIT 20", func(v [][]byte) {
-		gone = append(gone, s.newObject(byte(int64Of(v[0])), uint32(int64Of(v[1])), uint32(int64Of(v[2])), false))
-	})
-	var size int64
-	c.add("SELECT COALESCE(sum(pg_relation_size(c.oid)), 0)::int8 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "+
-		"WHERE n.nspname = $1 AND c.relkind IN ('r', 'i')", func(v [][]byte) { size = int64Of(v[0]) }, []byte(s.config.schema))
-	if c.run(ctx) != nil {
-		return
+	more, err := s.sweepSome(ctx, c)
+	if err != nil {
+		s.log.Debug("dropped tables are still in use", "error", err)
 	}
-	s.size.Store(size)
-	for _, o := range gone {
-		c.once("BEGIN")
-		c.once("SET LOCAL lock_timeout = '50ms'")
-		for _, sql := range o.removal(n) {
-			c.once(sql)
-		}
-		c.add(s.sql.ddl, nil)
-		c.once("COMMIT")
-		if err := c.run(ctx); err != nil {
-			s.log.Debug("a dropped table is still in use", "table", o.name, "error", err)
-			if c.broken {
-				return
-			}
-			c.once("ROLLBACK")
-			if c.run(ctx) != nil {
-				return
-			}
-			continue
-		}
-		s.ids.forget(o)
+	if more || err != nil {
+		s.dropped.Store(true)
 	}
 }
 
-// forget removes an object that was swept.
-func (ids *idSet) forget(o *object) {
-	ids.mu.Lock()
-	defer ids.mu.Unlock()
-	delete(ids.all, objectKey{o.kind, o.id})
+func (s *Store) sweepSome(ctx context.Context, c *conn) (more bool, err error) {
+	c.end()
+	n := s.schema
+	var gone []*object
+	waiting := false
+	c.add("SELECT ascii(kind)::int8, id, tbl, EXISTS (SELECT 1 FROM pg_stat_activity a "+
+		"WHERE a.datname = current_database() AND a.pid <> pg_backend_pid() AND a.backend_xmin IS NOT NULL AND "+
+		"age(a.backend_xmin) >= age((i.dropped % 4294967296)::text::xid))::int::int8 FROM "+n+".ids i WHERE dropped IS NOT NULL "+
+		fmt.Sprintf("ORDER BY random() LIMIT %d", sweepSize), func(v [][]byte) {
+		if int64Of(v[3]) != 0 {
+			waiting = true
+			return
+		}
+		gone = append(gone, s.newObject(byte(int64Of(v[0])), uint32(int64Of(v[1])), uint32(int64Of(v[2])), false))
+	})
+	if err := c.run(ctx); err != nil {
+		return false, err
+	}
+	if len(gone) == 0 {
+		return waiting, nil
+	}
+	c.once("BEGIN")
+	c.once("SET LOCAL lock_timeout = '50ms'")
+	for _, o := range gone {
+		for _, sql := range o.removal(n) {
+			c.once(sql)
+		}
+	}
+	c.add(s.sql.ddl, nil)
+	c.once("COMMIT")
+	if err := c.run(ctx); err != nil {
+		if !c.broken {
+			c.once("ROLLBACK")
+			err = errors.Join(err, c.run(ctx))
+		}
+		return false, err
+	}
+	return waiting || len(gone) == sweepSize, nil
 }

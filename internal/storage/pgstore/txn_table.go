@@ -119,7 +119,7 @@ func (tx *txn) Insert(ctx context.Context, t storage.TableID, doc []byte) (stora
 	if err != nil {
 		return 0, err
 	}
-	id, err := tx.nextID(ctx, o)
+	id, err := tx.s.nextID(ctx, o)
 	if err != nil {
 		return 0, err
 	}
@@ -142,19 +142,27 @@ func orEmpty(b []byte) []byte {
 }
 
 // nextID gives out a record id.
-func (tx *txn) nextID(ctx context.Context, o *object) (storage.RecordID, error) {
+func (s *Store) nextID(ctx context.Context, o *object) (storage.RecordID, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.next == o.limit {
-		if err := tx.start(ctx); err != nil {
+		switch {
+		case o.block == 0:
+			o.block = blockSize
+		case time.Since(o.fetched) < blockTime:
+			o.block = min(2*o.block, maxBlock)
+		}
+		err := s.syncer.round(ctx, func(c *conn) error {
+			v, err := c.query(ctx, s.sql.block, c.i8(int64(o.id)), c.i8(blockSize+1), c.i8(o.block))
+			if err == nil {
+				o.next, o.limit = v[0]-o.block, v[0]
+			}
+			return err
+		})
+		if err != nil {
 			return 0, err
 		}
-		var first int64
-		tx.c.add("SELECT nextval('"+o.seq+"')", func(v [][]byte) { first = int64Of(v[0]) })
-		if err := tx.run(ctx); err != nil {
-			return 0, err
-		}
-		o.next, o.limit = first, first+blockSize
+		o.fetched = time.Now()
 	}
 	o.next++
 	return storage.RecordID(o.next - 1), nil

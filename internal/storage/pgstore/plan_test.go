@@ -1,0 +1,80 @@
+package pgstore
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/archelon-db/archelon/internal/storage"
+)
+
+// TestPlans compares PostgreSQL's plans of the statements of the hot paths with
+// testdata/plans.txt: each uses the index and reads no row that it does not return.
+func TestPlans(t *testing.T) {
+	s := open(t, freshURL(t))
+	ctx := context.Background()
+	tx := s.Begin(storage.TxnOptions{})
+	must(t, tx.CreateTable(1))
+	must(t, tx.CreateIndex(1, 1, true))
+	must(t, tx.CreateIndex(1, 2, false))
+	for i := range 2000 {
+		id, err := tx.Insert(ctx, 1, []byte("document"))
+		must(t, err)
+		must(t, tx.PutEntry(ctx, 1, benchKey(i), id, nil))
+		must(t, tx.PutEntry(ctx, 2, benchKey(i/10), id, nil))
+	}
+	commit(t, tx)
+	table, unique, multi := s.ids.all[objectKey{kindTable, 1}], s.ids.all[objectKey{kindIndex, 1}], s.ids.all[objectKey{kindIndex, 2}]
+	id := binary.BigEndian.AppendUint64(nil, 77)
+	var got strings.Builder
+	for _, c := range []struct {
+		name  string
+		sql   string
+		limit int
+		args  [][]byte
+	}{
+		{"record by id", table.sql.get, 0, [][]byte{id}},
+		{"record claimed", table.sql.lock, 0, [][]byte{id}},
+		{"key of a unique index", unique.sql.lookup, 0, [][]byte{benchKey(500)}},
+		{"table scan, first 20", table.scan(s.schema, scanShape{}), 20, nil},
+		{"table scan backwards", table.scan(s.schema, scanShape{reverse: true, upper: true}), 20, [][]byte{id}},
+		{"equality, with records", multi.scan(s.schema, scanShape{fetch: true, table: 1, lower: true, upper: true}), 0, [][]byte{benchKey(5), benchKey(6)}},
+		{"range of 20, with records", unique.scan(s.schema, scanShape{fetch: true, table: 1, lower: true}), 20, [][]byte{benchKey(700)}},
+		{"sorted backwards, first 20", multi.scan(s.schema, scanShape{fetch: true, table: 1, reverse: true}), 20, nil},
+		{"continued behind an entry", multi.scan(s.schema, scanShape{fetch: true, table: 1, after: true}), 20, [][]byte{benchKey(5), id}},
+		{"covered count", multi.scan(s.schema, scanShape{lower: true, upper: true}), 0, [][]byte{benchKey(10), benchKey(20)}},
+	} {
+		fmt.Fprintf(&got, "== %s\n%s\n", c.name, explain(t, s, c.sql, c.limit, c.args))
+	}
+	const golden = "testdata/plans.txt"
+	if os.Getenv("UPDATE_GOLDEN") != "" {
+		must(t, os.MkdirAll("testdata", 0o755))
+		must(t, os.WriteFile(golden, []byte(got.String()), 0o644))
+	}
+	want, err := os.ReadFile(golden)
+	must(t, err)
+	if got.String() != string(want) {
+		t.Errorf("got\n%s\nwant\n%s", got.String(), want)
+	}
+}
+
+var schemaName = regexp.MustCompile(`"?s[0-9]+"?\.`)
+
+func explain(t *testing.T, s *Store, sql string, limit int, args [][]byte) string {
+	t.Helper()
+	c, err := s.pool.acquire(t.Context())
+	must(t, err)
+	defer s.pool.release(c)
+	c.end()
+	if limit > 0 { // the portal is asked for so many rows
+		sql += fmt.Sprintf(" LIMIT %d", limit)
+	}
+	var out []string
+	c.add("EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF) "+sql, func(v [][]byte) { out = append(out, string(v[0])) }, args...)
+	must(t, c.run(t.Context()))
+	return schemaName.ReplaceAllString(strings.Join(out, "\n"), "")
+}

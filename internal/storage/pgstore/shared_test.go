@@ -1,0 +1,405 @@
+package pgstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/archelon-db/archelon/internal/mongoerr"
+	"github.com/archelon-db/archelon/internal/storage"
+	"github.com/archelon-db/archelon/test/pgharness"
+)
+
+// openTwo opens a store twice, as two processes do, with a table and an index.
+func openTwo(t *testing.T) (a, b *Store) {
+	t.Helper()
+	url := freshURL(t)
+	for _, s := range []**Store{&a, &b} {
+		var err error
+		*s, err = Open(t.Context(), Config{URL: url, Shared: true})
+		must(t, err)
+		t.Cleanup(func() { (*s).Close() })
+	}
+	tx := a.Begin(storage.TxnOptions{})
+	must(t, errors.Join(tx.CreateTable(1), tx.CreateIndex(1, 1, true), tx.CreateTable(2)))
+	commit(t, tx)
+	return a, b
+}
+
+func commit(t testing.TB, tx storage.Txn) {
+	t.Helper()
+	_, err := tx.Commit(context.Background())
+	must(t, err)
+}
+
+func insertOne(t testing.TB, s *Store, doc string) storage.RecordID {
+	t.Helper()
+	tx := s.Begin(storage.TxnOptions{})
+	defer tx.Rollback()
+	id, err := tx.Insert(context.Background(), 1, []byte(doc))
+	must(t, err)
+	commit(t, tx)
+	return id
+}
+
+func read(t testing.TB, s *Store, id storage.RecordID) string {
+	t.Helper()
+	tx := s.Begin(storage.TxnOptions{ReadOnly: true})
+	defer tx.Rollback()
+	doc, err := tx.Get(context.Background(), 1, id)
+	if errors.Is(err, storage.ErrNotFound) {
+		return "-"
+	}
+	must(t, err)
+	return string(doc)
+}
+
+func wantErr(t testing.TB, got, want error) {
+	t.Helper()
+	if !errors.Is(got, want) {
+		t.Fatalf("got error %v, want %v", got, want)
+	}
+}
+
+func TestTwoProcesses(t *testing.T) {
+	a, b := openTwo(t)
+	ctx := t.Context()
+	id := insertOne(t, a, "one")
+	if got := read(t, b, id); got != "one" {
+		t.Fatalf("the other process reads %q", got)
+	}
+	if other := insertOne(t, b, "two"); other <= id {
+		t.Fatalf("record id %d after %d", other, id)
+	}
+
+	t.Run("Locked", func(t *testing.T) {
+		w := a.Begin(storage.TxnOptions{})
+		must(t, w.Update(ctx, 1, id, []byte("by a")))
+		must(t, w.PutEntry(ctx, 1, []byte("k\x04"), id, nil))
+		tx := b.Begin(storage.TxnOptions{})
+		wantErr(t, tx.Lock(ctx, 1, id), storage.ErrWriteConflict)
+		if doc, err := tx.Get(ctx, 1, id); err != nil || string(doc) != "one" {
+			t.Fatalf("after a conflict: %q, %v", doc, err)
+		}
+		tx.Rollback()
+		tx = b.Begin(storage.TxnOptions{})
+		wantErr(t, tx.PutEntry(ctx, 1, []byte("k\x04"), 77, nil), storage.ErrWriteConflict)
+		tx.Rollback()
+		done := make(chan error)
+		go func() {
+			tx := b.Begin(storage.TxnOptions{ConflictWait: 10 * time.Second})
+			defer tx.Rollback()
+			err := tx.Lock(ctx, 1, id)
+			if err == nil {
+				var doc []byte
+				if doc, err = tx.Get(ctx, 1, id); string(doc) != "by a" {
+					err = fmt.Errorf("read %q, %w", doc, err)
+				}
+			}
+			done <- err
+		}()
+		select {
+		case err := <-done:
+			t.Fatalf("did not wait: %v", err)
+		case <-time.After(30 * time.Millisecond):
+		}
+		commit(t, w)
+		must(t, <-done)
+	})
+
+	t.Run("Stale", func(t *testing.T) {
+		tx := b.Begin(storage.TxnOptions{})
+		defer tx.Rollback()
+		_, err := tx.Get(ctx, 1, id)
+		must(t, err)
+		tx.Snapshot()
+		w := a.Begin(storage.TxnOptions{})
+		must(t, w.Update(ctx, 1, id, []byte("newer")))
+		commit(t, w)
+		wantErr(t, tx.Update(ctx, 1, id, []byte("lost")), storage.ErrWriteConflict)
+	})
+
+	t.Run("Counters", func(t *testing.T) {
+		id := insertOne(t, a, "0")
+		const rounds = 40
+		var wg sync.WaitGroup
+		for w := range 4 {
+			s := []*Store{a, b}[w%2]
+			wg.Go(func() {
+				for range rounds {
+					for {
+						tx := s.Begin(storage.TxnOptions{ConflictWait: time.Second})
+						err := increment(ctx, tx, id)
+						tx.Rollback()
+						if err == nil {
+							break
+						}
+						if !errors.Is(err, storage.ErrWriteConflict) {
+							t.Error(err)
+							return
+						}
+					}
+				}
+			})
+		}
+		wg.Wait()
+		if got := read(t, a, id); got != fmt.Sprint(4*rounds) {
+			t.Fatalf("%s of %d increments", got, 4*rounds)
+		}
+	})
+
+	t.Run("Log", func(t *testing.T) { followLog(t, a, b) })
+
+	t.Run("Drop", func(t *testing.T) {
+		w := b.Begin(storage.TxnOptions{})
+		must(t, w.Lock(ctx, 1, id))
+		d := a.Begin(storage.TxnOptions{})
+		wantErr(t, d.DropTable(1), storage.ErrWriteConflict)
+		d.Rollback()
+		w.Rollback()
+		d = a.Begin(storage.TxnOptions{})
+		must(t, d.DropTable(1))
+		commit(t, d)
+		deadline := time.Now().Add(10 * time.Second)
+		for {
+			tx := b.Begin(storage.TxnOptions{})
+			_, err := tx.Insert(ctx, 1, []byte("late"))
+			if err == nil {
+				_, err = tx.Commit(ctx)
+			}
+			tx.Rollback()
+			if errors.Is(err, storage.ErrNotFound) {
+				break
+			}
+			if !errors.Is(err, storage.ErrWriteConflict) || time.Now().After(deadline) {
+				t.Fatalf("insertion into a dropped table: %v", err)
+			}
+		}
+	})
+}
+
+func increment(ctx context.Context, tx storage.Txn, id storage.RecordID) error {
+	if err := tx.Lock(ctx, 1, id); err != nil {
+		return err
+	}
+	doc, err := tx.Get(ctx, 1, id)
+	if err != nil {
+		return err
+	}
+	n := 0
+	fmt.Sscan(string(doc), &n)
+	if err := tx.Update(ctx, 1, id, fmt.Append(nil, n+1)); err != nil {
+		return err
+	}
+	_, err = tx.Commit(ctx)
+	return err
+}
+
+// followLog lets both processes append, and a reader in one of them follow by
+// what Durable says: it misses nothing, and learns of the other's records soon.
+func followLog(t *testing.T, a, b *Store) {
+	const rounds = 60
+	ctx := t.Context()
+	var wg sync.WaitGroup
+	for w := range 4 {
+		s := []*Store{a, b}[w%2]
+		wg.Go(func() {
+			for i := range rounds {
+				tx := s.Begin(storage.TxnOptions{NoSync: i%5 == 0})
+				for range 1 + i%2 {
+					if err := tx.Append(ctx, 2, make([]byte, 16), storage.LogStamp{Time: 0, Wall: 8}); err != nil {
+						t.Error(err)
+					}
+				}
+				if _, err := tx.Commit(ctx); err != nil {
+					t.Error(err)
+				}
+				tx.Rollback()
+			}
+		})
+	}
+	total := 4 * rounds * 3 / 2
+	last, seen := storage.RecordID(0), 0
+	for deadline := time.Now().Add(30 * time.Second); seen < total; {
+		upTo, grown := b.Durable()
+		if upTo <= uint64(last) {
+			select {
+			case <-grown:
+				continue
+			case <-time.After(time.Until(deadline)):
+				t.Fatalf("%d records of %d", seen, total)
+			}
+		}
+		tx := b.Begin(storage.TxnOptions{ReadOnly: true})
+		it, err := tx.Scan(ctx, 2, storage.RecordRange{Min: last + 1, Max: storage.RecordID(upTo)})
+		must(t, err)
+		for it.Next() {
+			seen++
+			last = it.ID()
+		}
+		must(t, it.Close())
+		tx.Rollback()
+		last = max(last, storage.RecordID(upTo))
+	}
+	wg.Wait()
+	start := time.Now()
+	_, grown := b.Durable()
+	tx := a.Begin(storage.TxnOptions{})
+	must(t, tx.Append(ctx, 2, make([]byte, 16), storage.LogStamp{Time: 0, Wall: 8}))
+	commit(t, tx)
+	<-grown
+	t.Logf("a record of the other process was noticed after %v", time.Since(start))
+}
+
+func TestPoolExhaustion(t *testing.T) {
+	s, err := Open(t.Context(), Config{URL: freshURL(t) + "&pool_max_conns=2", AcquireTimeout: 50 * time.Millisecond})
+	must(t, err)
+	defer s.Close()
+	tx := s.Begin(storage.TxnOptions{})
+	must(t, tx.CreateTable(1))
+	commit(t, tx)
+	var open []storage.Txn
+	for range 2 {
+		tx := s.Begin(storage.TxnOptions{})
+		tx.Snapshot()
+		open = append(open, tx)
+	}
+	late := s.Begin(storage.TxnOptions{})
+	defer late.Rollback()
+	_, err = late.Scan(t.Context(), 1, storage.RecordRange{})
+	var me *mongoerr.Error
+	if !errors.As(err, &me) || me.Code != mongoerr.IngressRequestRateLimitExceeded || len(me.Labels) != 2 {
+		t.Fatalf("got %v", err)
+	}
+	open[0].Rollback()
+	insertOne(t, s, "x")
+	open[1].Rollback()
+}
+
+// TestServerCrash kills PostgreSQL again and again under load: errors are ones to
+// try again after, the store recovers by itself, and what was acknowledged is there.
+func TestServerCrash(t *testing.T) {
+	if server == nil {
+		t.Skip(pgharness.ErrNotInstalled)
+	}
+	pg, err := pgharness.Start(nil)
+	must(t, err)
+	defer pg.Close()
+	s, err := Open(t.Context(), Config{URL: pg.URL(), AcquireTimeout: 20 * time.Second})
+	must(t, err)
+	defer s.Close()
+	tx := s.Begin(storage.TxnOptions{})
+	must(t, errors.Join(tx.CreateTable(1), tx.CreateIndex(1, 1, true)))
+	commit(t, tx)
+
+	ctx := t.Context()
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	acked := make([]map[string]storage.RecordID, 6)
+	for w := range acked {
+		acked[w] = map[string]storage.RecordID{}
+		wg.Go(func() {
+			for i := 0; ; i++ {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				key := fmt.Sprintf("%d/%d\x04", w, i)
+				id, err := insertKeyed(ctx, s, key)
+				var me *mongoerr.Error
+				switch {
+				case err == nil:
+					acked[w][key] = id
+				case errors.As(err, &me) && me.Code == mongoerr.HostUnreachable:
+				default:
+					t.Errorf("insert: %v", err)
+					return
+				}
+			}
+		})
+	}
+	for range 3 {
+		time.Sleep(150 * time.Millisecond)
+		pg.Kill()
+		must(t, pg.Run())
+	}
+	time.Sleep(300 * time.Millisecond)
+	close(stop)
+	wg.Wait()
+
+	read := s.Begin(storage.TxnOptions{ReadOnly: true})
+	defer read.Rollback()
+	n := 0
+	for _, m := range acked {
+		n += len(m)
+		for key, id := range m {
+			got, err := read.LookupUnique(ctx, 1, []byte(key))
+			if err != nil || got != id {
+				t.Fatalf("%q: record %d, %v; acknowledged was %d", key, got, err, id)
+			}
+			doc, err := read.Get(ctx, 1, id)
+			if err != nil || string(doc) != key {
+				t.Fatalf("%q: %q, %v", key, doc, err)
+			}
+		}
+	}
+	t.Logf("%d acknowledged inserts", n)
+	if n == 0 {
+		t.Fatal("nothing was written")
+	}
+}
+
+func insertKeyed(ctx context.Context, s *Store, key string) (storage.RecordID, error) {
+	tx := s.Begin(storage.TxnOptions{})
+	defer tx.Rollback()
+	id, err := tx.Insert(ctx, 1, []byte(key))
+	if err != nil {
+		return 0, err
+	}
+	if err := tx.PutEntry(ctx, 1, []byte(key), id, nil); err != nil {
+		return 0, err
+	}
+	_, err = tx.Commit(ctx)
+	return id, err
+}
+
+func TestOpenErrors(t *testing.T) {
+	url := freshURL(t)
+	s := open(t, url)
+	ctx := t.Context()
+	_, err := Open(ctx, Config{URL: url})
+	wantErr(t, err, ErrInUse)
+	c, err := s.pool.acquire(ctx)
+	must(t, err)
+	c.once("UPDATE " + s.schema + ".format SET version = 99")
+	must(t, c.run(ctx))
+	s.pool.release(c)
+	must(t, s.Close())
+	_, err = Open(ctx, Config{URL: url})
+	wantErr(t, err, ErrNewerFormat)
+
+	for _, bad := range []string{"mysql://x", "postgres://x/y?pool_max_conns=1", "postgres://x/y?schema=" + fmt.Sprintf("%060d", 1), "postgres://x:port/"} {
+		if _, err := Open(ctx, Config{URL: bad}); err == nil {
+			t.Errorf("%s is accepted", bad)
+		}
+	}
+}
+
+func TestCanceledStatement(t *testing.T) {
+	s := open(t, freshURL(t))
+	c, err := s.pool.acquire(t.Context())
+	must(t, err)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Millisecond)
+	defer cancel()
+	c.once("SELECT pg_sleep(60)")
+	start := time.Now()
+	err = c.run(ctx)
+	if got := translate(ctx, err); !errors.Is(got, context.DeadlineExceeded) || time.Since(start) > 5*time.Second {
+		t.Fatalf("got %v after %v", got, time.Since(start))
+	}
+	s.pool.release(c)
+}

@@ -1,0 +1,7 @@
+//go:build !linux
+
+package pgharness
+
+import "syscall"
+
+func dieWithParent(*syscall.SysProcAttr) {}
