@@ -159,8 +159,8 @@ func (s *Service) park(st *stream) int64 {
 	st.idle = time.AfterFunc(s.cfg.CursorTimeout, func() {
 		if st.take() {
 			s.cursors.timed.Add(1)
-			st.cancel(errNobodyListens)
 			s.cursors.forget(st)
+			st.cancel(errNobodyListens)
 		}
 	})
 	return id

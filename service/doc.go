@@ -27,6 +27,13 @@
 // is the value of the first field. A request with a method Validate() error is asked, too. Stream registers a function
 // of a request to a sequence, which clients read with a cursor; HandleRaw one of bytes to bytes.
 //
+// AddSubprocess registers commands that a program in another language answers.
+//
+// # Callers
+//
+// Every MongoDB driver is a client. Go programs may also use Client, whose calls have the types of the handlers: Invoke,
+// InvokeOnce and Follow for streams.
+//
 // # Errors
 //
 // An Error (Errorf) reaches the client with code, name, message and labels, and so does one that the official driver
@@ -40,10 +47,10 @@
 //
 // # Stopping
 //
-// A service drains in steps: if Config.Lean says so, drivers get to prefer other instances without an error; hello fails with ShutdownInProgress, so that drivers turn to other instances, while
-// late calls are still answered (Config.Quiesce); then new calls are refused with an error that drivers retry elsewhere,
-// and what runs may finish; then the rest is cancelled. A service that has drained does not start again: a new one is
-// made.
+// A service drains in steps: if Config.Lean says so, drivers get to prefer other instances without an error; then hello
+// fails with ShutdownInProgress, so that drivers turn to other instances, while late calls are still answered
+// (Config.Quiesce); then new calls are refused with an error that drivers retry elsewhere, and what runs may finish; then
+// the rest is cancelled. A service that has drained does not start again: a new one is made.
 //
 // # Failover
 //
@@ -56,6 +63,6 @@
 // run once by the ResultStore. TLS is the server's; SCRAM is not there yet, so who may call what is up to
 // Config.Authorize, which sees the connection and its client certificate.
 //
-// The package imports server, egress (for its clients), internal/bsonval, internal/mongoerr and the driver's bson package. Each stream has a
-// goroutine, which ends with its context; Run owns those of subprocesses.
+// The package imports server, egress (for its clients), internal/bsonval, internal/mongoerr and the driver's bson
+// package. Each stream has a goroutine, which ends with its context; Run owns those of subprocesses and of the lease.
 package service

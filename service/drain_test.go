@@ -33,7 +33,7 @@ func gated(cfg service.Config) (*service.Service, chan struct{}) {
 }
 
 func TestDrain(t *testing.T) {
-	svc, gate := gated(service.Config{Quiesce: 500 * time.Millisecond})
+	svc, gate := gated(service.Config{Quiesce: 1500 * time.Millisecond})
 	r := start(t, svc)
 	awaiting, working, idle := harness.Dial(t, r.addr), harness.Dial(t, r.addr), harness.Dial(t, r.addr)
 	hello := r.run(t, `{"hello": 1}`)
@@ -50,7 +50,7 @@ func TestDrain(t *testing.T) {
 	began := time.Now()
 	r.stop()
 	failed(t, <-news, 91, "quiesce mode")
-	if took := time.Since(began); took > 400*time.Millisecond {
+	if took := time.Since(began); took > 1200*time.Millisecond {
 		t.Errorf("drivers hear of it after %s", took)
 	}
 	reply := r.run(t, `{"hello": 1}`)

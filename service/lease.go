@@ -178,12 +178,14 @@ func (h *leaseHolder) holder(ctx context.Context) (string, error) {
 	return holder, nil
 }
 
-// release gives the lease to whoever asks next.
+// release gives the lease to whoever asks next. It takes the instance out, so that a renewal on its way comes to nothing.
 func (h *leaseHolder) release(ctx context.Context) error {
 	_, err := h.run(ctx, bson.D{
 		{Key: "update", Value: h.Collection}, {Key: "updates", Value: bson.A{bson.D{
 			{Key: "q", Value: bson.D{{Key: "_id", Value: h.SetName}, {Key: "instance", Value: h.id}}},
-			{Key: "u", Value: bson.D{{Key: "$set", Value: bson.D{{Key: "until", Value: time.UnixMilli(0)}}}}},
+			{Key: "u", Value: bson.D{
+				{Key: "$set", Value: bson.D{{Key: "until", Value: time.UnixMilli(0)}}}, {Key: "$unset", Value: bson.D{{Key: "instance", Value: ""}}},
+			}},
 		}}},
 		{Key: "writeConcern", Value: bson.D{{Key: "w", Value: "majority"}}},
 	})

@@ -54,13 +54,13 @@ func (l *leaseLine) RunCommand(_ context.Context, _ string, command bson.Raw) (b
 		return bson.Marshal(bson.D{{Key: "cursor", Value: bson.D{{Key: "firstBatch", Value: bson.A{bson.D{{Key: "holder", Value: s.holder}}}}}}})
 	case "update":
 		if id := command.Lookup("updates", "0", "q", "instance"); s.exists && s.id.Equal(id) {
-			s.until = time.UnixMilli(0)
+			s.until, s.id = time.UnixMilli(0), bson.RawValue{}
 		}
 		return bson.Marshal(bson.D{{Key: "n", Value: 1}})
 	}
 	id := command.Lookup("update", "0", "$set", "instance")
 	mine := s.exists && s.id.Equal(id)
-	_, takesOver := command.Lookup("query").Document().LookupErr("$expr")
+	takesOver := command.Lookup("query", "$expr").Type != 0
 	switch {
 	case takesOver && s.until.Before(time.Now()):
 		s.term++

@@ -5,6 +5,9 @@ import (
 	"fmt"
 )
 
+// keptLine is how much memory is kept for the next line that comes in parts.
+const keptLine = 64 << 10
+
 // lines is an io.Writer that calls a function for each line.
 type lines struct {
 	// max bounds the bytes of a line; a longer one is an error, or cut short.
@@ -44,7 +47,9 @@ func (l *lines) take(b []byte) error {
 		}
 		if len(l.part) > 0 {
 			line = append(l.part, line...)
-			l.part = l.part[:0]
+			if l.part = l.part[:0]; cap(l.part) > keptLine {
+				l.part = nil
+			}
 		}
 		if err := l.each(line); err != nil {
 			return err

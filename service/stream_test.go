@@ -280,20 +280,22 @@ func TestLive(t *testing.T) {
 	s.end(t)
 }
 
-func TestCursorsEnd(t *testing.T) {
-	s := startStreams(t, service.Config{CursorTimeout: 30 * time.Millisecond, MaxCursors: 2})
+func TestIdleCursorsEnd(t *testing.T) {
+	s := startStreams(t, service.Config{CursorTimeout: 30 * time.Millisecond})
 	b := s.batch(t, `{"slow": 1, "batchSize": 0}`)
-	s.end(t) // idle for too long
+	s.end(t)
 	failed(t, s.more(t, b, ""), 43, "not found")
+}
 
+func TestCursorsEnd(t *testing.T) {
+	s := startStreams(t, service.Config{})
 	failed(t, s.run(t, `{"slow": 1, "maxTimeMS": 20}`), 50, "time limit")
 	s.end(t)
-	b = s.batch(t, `{"slow": 1, "batchSize": 0, "maxTimeMS": 20}`)
+	b := s.batch(t, `{"slow": 1, "batchSize": 0, "maxTimeMS": 20}`)
 	failed(t, s.more(t, b, ""), 50, "time limit")
 	s.end(t)
 	b = s.batch(t, `{"slow": 1, "batchSize": 0}`)
 	failed(t, s.more(t, b, `, "maxTimeMS": 5`), 2, "cannot set maxTimeMS on getMore")
-	s.end(t)
 
 	const session = `"lsid": {"id": {"$binary": {"base64": "AAAAAAAAAAAAAAAAAAAAAA==", "subType": "04"}}}`
 	b = s.batch(t, `{"slow": 1, "batchSize": 0, `+session+`}`)

@@ -32,12 +32,12 @@ func serve(ctx context.Context, storage string) (addr string, stop func(), err e
 	if err != nil {
 		return "", nil, err
 	}
-	addr, stop, err = serveOn(ctx, pg.SocketURL())
+	addr, end, err := serveOn(ctx, pg.SocketURL())
 	if err != nil {
 		return "", nil, errors.Join(err, pg.Close())
 	}
 	return addr, func() {
-		stop()
+		end()
 		if err := pg.Close(); err != nil {
 			slog.Error("stop PostgreSQL", "error", err)
 		}

@@ -51,8 +51,14 @@ type Call struct {
 	// injected is what fail points have done to the call.
 	injected injection
 
+	// durable is set if the cursor that the command reads was opened to read what no crash undoes.
+	durable bool
+
 	// waited is how long the call has waited for something to come that it could answer with.
 	waited time.Duration
+
+	// watches is set if the call has failed on a change stream's cursor.
+	watches bool
 
 	generic generic
 	args    []argument
@@ -143,6 +149,7 @@ func (c *Call) Op(ctx context.Context) *database.Op {
 	op.Txn = c.txn
 	if c.txn == nil {
 		op.At = c.snapshot
+		op.Durable = c.readsDurable()
 	}
 	if c.Commands.replicated {
 		op.Env.ClusterTime = c.Commands.clock.Time()

@@ -248,6 +248,10 @@ func (cs *Commands) failure(c *Call, err error) error {
 		e = c.transactionError(e)
 	case c.HasTxnNumber && retryableCodes[e.Code]:
 		e = e.WithLabels(mongoerr.LabelRetryableWrite)
+	case e.Code == mongoerr.ChangeStreamFatalError || e.Code == mongoerr.ChangeStreamHistoryLost:
+		e = e.WithLabels(mongoerr.LabelNonResumableChangeStream)
+	case c.watches && (retryableCodes[e.Code] || e.Code == mongoerr.QueryPlanKilled):
+		e = e.WithLabels(mongoerr.LabelResumableChangeStream)
 	}
 	if cs.replicated && stateChangeCodes[e.Code] {
 		doc, at := bsonval.BeginDoc(nil)

@@ -50,11 +50,16 @@ func (c *Call) batch(ctx context.Context, cur *database.Cursor, name, ns string,
 	b, at := bsonval.BeginElement(b, bsonval.TypeArray, name)
 	b, _, more, err := cur.AwaitBatch(ctx, b, int(min(size, math.MaxInt32)), patience)
 	c.waited += cur.Waited()
+	token := cur.ResumeToken()
 	if err != nil {
+		c.watches = token != nil
 		cur.Close()
 		return false, err
 	}
 	b = bsonval.EndDoc(b, at)
+	if token != nil {
+		b = bsonval.AppendElement(b, "postBatchResumeToken", bsonval.Document(token))
+	}
 	if t, ok := cur.SnapshotTime(); ok {
 		b = appendTimestamp(b, "atClusterTime", t)
 	}
@@ -111,6 +116,7 @@ func (c *Call) getMore(ctx context.Context) (open bool, err error) {
 	if err != nil {
 		return false, err
 	}
+	c.durable = cur.Durable()
 	if err := c.failGetMore(); err != nil {
 		cur.Close()
 		return false, err

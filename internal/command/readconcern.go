@@ -161,11 +161,21 @@ func (c *Call) beginRead(ctx context.Context) (err error) {
 	return err
 }
 
+// readsDurable says whether the client asked for what no crash undoes, with this command or with the one that opened the
+// cursor that it reads.
+func (c *Call) readsDurable() bool {
+	switch c.concern.level {
+	case "majority", "snapshot", "linearizable":
+		return true
+	}
+	return c.durable
+}
+
 // settle waits until what the command has read is durable, if the client asked for what no crash undoes: writes are seen
 // as soon as they are committed, a moment before they are on disk. A transaction is settled when it ends, by what was
 // there when it did; one that wrote has waited for that already.
 func (c *Call) settle(ctx context.Context, begun uint64) error {
-	until := begun
+	until, engine := begun, c.Commands.cfg.DB.Engine()
 	switch {
 	case !c.Commands.replicated:
 		return nil
@@ -173,12 +183,11 @@ func (c *Call) settle(ctx context.Context, begun uint64) error {
 		if wc := &c.WriteConcern; wc.Given && wc.Mode != "majority" {
 			return nil
 		}
-	case c.concern.level == "majority" || c.concern.level == "snapshot" || c.concern.level == "linearizable":
-		until = c.Commands.clock.Applied()
+	case c.readsDurable():
+		until = engine.Visible()
 	default:
 		return nil
 	}
-	engine := c.Commands.cfg.DB.Engine()
 	if durable, _ := engine.Durable(); durable >= until {
 		return nil
 	}

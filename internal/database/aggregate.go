@@ -112,7 +112,7 @@ func (a *aggregation) open(ctx context.Context) (pipeline.Source, error) {
 // Aggregate opens a cursor on the results of a pipeline. Pipelines that end in
 // $out or $merge have run when it returns.
 func (d *DB) Aggregate(ctx context.Context, op *Op, ns Namespace, q *AggregateQuery) (*Cursor, error) {
-	cur := &Cursor{db: d, ns: ns, owner: op.Owner, tx: op.Txn, at: op.At.hold()}
+	cur := &Cursor{db: d, ns: ns, owner: op.Owner, tx: op.Txn, at: op.At.hold(), durable: op.Durable}
 	if ns.Coll == "" {
 		cur.ns.Coll = "$cmd.aggregate"
 	}

@@ -57,7 +57,7 @@ func (d *DB) openChangeStream(ctx context.Context, cur *Cursor, ns Namespace, ar
 	s.stream = changestream.NewStream(s.shape, changeImages{d})
 	d.Metrics.ChangeStreams.Add(1)
 	cur.goOn(s)
-	cur.changes = s
+	cur.changes, cur.resume = s, place.Token()
 	return s, nil
 }
 

@@ -28,7 +28,12 @@ type compilation struct {
 // given with the statement wins over the collection's; {locale: "simple"} means
 // by bytes.
 func (op *Op) compilation(coll *catalog.Collection, given *collation.Spec, let bsonval.Doc) (*compilation, error) {
-	c := &compilation{collation: given, ownEnv: *op.Env, text: coll.TextSpec()}
+	c := &compilation{}
+	return c, c.init(op, coll, given, let)
+}
+
+func (c *compilation) init(op *Op, coll *catalog.Collection, given *collation.Spec, let bsonval.Doc) error {
+	c.collation, c.ownEnv, c.text = given, *op.Env, coll.TextSpec()
 	if given == nil && coll != nil {
 		c.collation = coll.Collation
 	}
@@ -40,7 +45,7 @@ func (op *Op) compilation(coll *catalog.Collection, given *collation.Spec, let b
 		c.env.Collator = c.collation.Collator()
 	}
 	c.compiler.Env = c.env
-	return c, c.declare(let)
+	return c.declare(let)
 }
 
 // declare puts the variables of a `let` document into scope. Their values are

@@ -40,6 +40,7 @@ type Cursor struct {
 
 	tail    tail          // of a cursor that goes on at its end; nil for others
 	killing chan struct{} // closed when a cursor with a tail is killed while in use
+	durable bool          // see Op.Durable
 	waited  time.Duration // by the last AwaitBatch
 	pending []byte        // a document that did not fit into the last batch
 	done    bool
@@ -53,6 +54,9 @@ type Cursor struct {
 	inUse     bool
 	killed    bool
 }
+
+// Durable is what Op.Durable was for the operation that opened the cursor.
+func (c *Cursor) Durable() bool { return c.durable }
 
 // Namespace is the collection that the cursor reads.
 func (c *Cursor) Namespace() Namespace { return c.ns }

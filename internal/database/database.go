@@ -64,6 +64,7 @@ type DB struct {
 	filters      indexFilters
 	ids          objectIDs
 	hints        idHints
+	writers      sync.Pool // of *writer
 	snapshots    snapshots
 
 	settings       atomic.Pointer[settingsByHash] // nil for none
@@ -171,6 +172,10 @@ type Op struct {
 	// Env is what expressions may know; made by NewOp.
 	Env *expr.Env
 
+	// Durable says that the client is to see only what is on disk. The kernel just
+	// remembers it for cursors ([Cursor.Durable]): whoever answers the client waits.
+	Durable bool
+
 	// NoSync acknowledges before the commit is on disk (write concern w: 0 or
 	// j: false).
 	NoSync bool
@@ -203,17 +208,19 @@ type Op struct {
 	// Outcome is what the transaction has done, when BeforeCommit is called.
 	Outcome Outcome
 
+	env      expr.Env       // what Env points to
 	settings *QuerySettings // of the command's shape; nil for none
 	settled  bool           // settings have been looked for
 }
 
 // NewOp makes an operation that begins now.
 func (d *DB) NewOp(ctx context.Context) *Op {
-	env := &expr.Env{NowMS: time.Now().UnixMilli(), Rand: rand.Float64, Ctx: ctx}
+	op := &Op{env: expr.Env{NowMS: time.Now().UnixMilli(), Rand: rand.Float64, Ctx: ctx}}
+	op.Env = &op.env
 	if d.js != nil {
-		env.JS = d.js.NewSession()
+		op.env.JS = d.js.NewSession()
 	}
-	return &Op{Env: env}
+	return op
 }
 
 // tempFile makes a scratch file without a name.

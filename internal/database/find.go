@@ -62,7 +62,7 @@ func (d *DB) Find(ctx context.Context, op *Op, ns Namespace, q *FindQuery) (*Cur
 	if err := checkTailable(op, ns, q, coll); err != nil {
 		return nil, err
 	}
-	cur := &Cursor{db: d, ns: ns, owner: op.Owner, tx: op.Txn, at: op.At.hold(), noTimeout: q.NoCursorTimeout}
+	cur := &Cursor{db: d, ns: ns, owner: op.Owner, tx: op.Txn, at: op.At.hold(), durable: op.Durable, noTimeout: q.NoCursorTimeout}
 	cur.attach()
 	f, err := d.newFinder(ctx, op, coll, q, &cur.view)
 	if err != nil {

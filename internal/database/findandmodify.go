@@ -44,7 +44,7 @@ func (d *DB) FindAndModify(ctx context.Context, op *Op, ns Namespace, s *FindAnd
 	if err != nil {
 		return FindAndModifyResult{}, err
 	}
-	out, err := newReturned(u.c, s)
+	out, err := newReturned(&u.c, s)
 	if err != nil {
 		return FindAndModifyResult{}, err
 	}

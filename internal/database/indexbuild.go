@@ -132,7 +132,7 @@ func (b *indexBuild) batch(ctx context.Context, op *Op) (more bool, err error) {
 	if err = errors.Join(err, it.Close()); err != nil {
 		return false, err
 	}
-	if err := w.commit(ctx); err != nil {
+	if err := w.commit(); err != nil {
 		return false, err
 	}
 	b.last = max(b.last, last)

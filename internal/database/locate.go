@@ -19,7 +19,7 @@ import (
 // target is a record that a write is about to change.
 type target struct {
 	id  storage.RecordID
-	doc bsonval.Doc // bytes of its own
+	doc bsonval.Doc // not the engine's bytes; valid until the next one is looked for
 	// index is the array element that the filter matched, -1 for none.
 	index int
 }
@@ -35,10 +35,11 @@ type selection struct {
 	index   bool // the array element matched is wanted
 }
 
-// selection compiles a statement's filter. Filters on one _id are not compiled
-// unless the array position is wanted.
+// selection compiles a statement's filter, in the place of the one before. Filters
+// on one _id are not compiled unless the array position is wanted.
 func (w *writer) selection(c *compilation, filter, sort bsonval.Doc, hint *plan.Hint) (*selection, error) {
-	s := &selection{c: c, filter: filter, hint: hint}
+	s := &w.sel
+	*s = selection{c: c, filter: filter, hint: hint}
 	if filter == nil {
 		s.filter = bsonval.EmptyDoc
 	}
@@ -126,7 +127,7 @@ func (w *writer) byID(ctx context.Context, s *selection) (t target, ok bool, err
 	if id := hint.record(); id != 0 && w.op.Txn == nil { // in a transaction it may name what its snapshot does not show
 		doc, err := w.claim(ctx, id)
 		if err == nil && hasID(doc, s.id) {
-			return target{id, bsonval.Doc(doc).Clone(), -1}, true, nil
+			return w.found(id, doc), true, nil
 		}
 		if err != nil && !errors.Is(err, storage.ErrNotFound) {
 			return t, false, err
@@ -144,7 +145,13 @@ func (w *writer) byID(ctx context.Context, s *selection) (t target, ok bool, err
 		return t, false, err
 	}
 	hint.remember(id)
-	return target{id, bsonval.Doc(doc).Clone(), -1}, true, nil
+	return w.found(id, doc), true, nil
+}
+
+// found is the target with an _id.
+func (w *writer) found(id storage.RecordID, doc []byte) target {
+	w.room.old = append(w.room.old[:0], doc...)
+	return target{id, w.room.old, -1}
 }
 
 // claim claims a record, which makes the version read the newest, and reads it.

@@ -43,50 +43,55 @@ type UpdateResult struct {
 // updater is a compiled update statement.
 type updater struct {
 	s    *UpdateStatement
-	c    *compilation
-	prog *update.Program
-	ec   *expr.Context
+	c    compilation
+	prog update.Program
+	ec   *expr.Context // nil as long as nothing needs it
 
 	as      logForm
 	targets *oplog.Targets // what the operators name; nil for other updates
 }
 
 func (d *DB) newUpdater(op *Op, ns Namespace, s *UpdateStatement) (*updater, error) {
-	c, err := op.compilation(d.defined(op, ns), s.Collation, s.Let)
-	if err != nil {
+	u := &updater{s: s}
+	if err := u.c.init(op, d.defined(op, ns), s.Collation, s.Let); err != nil {
 		return nil, err
 	}
-	if err := c.declare(s.Constants); err != nil {
+	if err := u.c.declare(s.Constants); err != nil {
 		return nil, err
 	}
-	prog, err := update.Compile(s.Update, update.Options{
-		Compiler: c.compiler, ArrayFilters: s.ArrayFilters, Multi: s.Multi,
-		KeepEmptyTimestamps: op.KeepEmptyTimestamps,
-		Pipeline: func(stages bsonval.Doc) (update.Transform, error) {
-			p, err := pipeline.Parse(stages, pipeline.Options{Compiler: c.compiler, NS: ns, Update: true})
-			if err != nil {
-				return nil, err
-			}
-			return p.Transform()
-		},
-	})
-	if err != nil {
+	if err := u.compile(op, ns); err != nil {
 		return nil, err
 	}
-	u := &updater{s: s, c: c, prog: prog}
 	if d.oplog == nil {
 		return u, nil
 	}
-	switch prog.Kind() {
+	switch u.prog.Kind() {
 	case update.Replacement:
 		u.as = logWhole
 	case update.Operators:
 		u.as, u.targets = logOperators, d.oplog.scalars
 		if !setsScalars(s.Update.Doc()) {
-			u.targets = oplog.NewTargets(prog.LoggedPaths()...)
+			u.targets = oplog.NewTargets(u.prog.LoggedPaths()...)
 		}
 	}
 	return u, nil
+}
+
+func (u *updater) compile(op *Op, ns Namespace) error {
+	o := update.Options{
+		Compiler: u.c.compiler, ArrayFilters: u.s.ArrayFilters, Multi: u.s.Multi,
+		KeepEmptyTimestamps: op.KeepEmptyTimestamps,
+	}
+	if u.s.Update.Type() == bsonval.TypeArray {
+		o.Pipeline = func(stages bsonval.Doc) (update.Transform, error) {
+			p, err := pipeline.Parse(stages, pipeline.Options{Compiler: u.c.compiler, NS: ns, Update: true})
+			if err != nil {
+				return nil, err
+			}
+			return p.Transform()
+		}
+	}
+	return u.prog.Compile(u.s.Update, o)
 }
 
 // Update runs one update statement. The collection is created if an upsert
@@ -170,7 +175,7 @@ func (u *updater) retryUpsert(err error) bool {
 }
 
 func (u *updater) selection(w *writer) (*selection, error) {
-	sel, err := w.selection(u.c, u.s.Filter, u.s.Sort, u.s.Hint)
+	sel, err := w.selection(&u.c, u.s.Filter, u.s.Sort, u.s.Hint)
 	if err != nil {
 		return nil, err
 	}
@@ -181,19 +186,23 @@ func (u *updater) selection(w *writer) (*selection, error) {
 			sel.matcher, err = u.c.filter(sel.filter, 0)
 		}
 	}
-	u.ec = u.c.context()
+	if u.prog.NeedsContext() {
+		u.ec = u.c.context()
+	}
 	return sel, err
 }
 
-// change applies the update to a record and returns the new version.
+// change applies the update to a record and returns the new version, which is valid
+// until the next change.
 func (w *writer) change(ctx context.Context, u *updater, t target) (doc bsonval.Doc, changed bool, err error) {
 	if err := w.txn.Lock(ctx, w.coll.Table, t.id); err != nil {
 		return nil, false, err
 	}
-	doc, changed, err = u.prog.Apply(u.ec, t.doc, update.Input{ArrayIndex: t.index})
+	doc, changed, err = u.prog.Apply(u.ec, t.doc, update.Input{ArrayIndex: t.index, Room: w.room.new})
 	if err != nil || !changed {
 		return t.doc, false, err
 	}
+	w.room.new = doc
 	if len(doc) > bsonval.MaxDocumentBytes {
 		return nil, false, mongoerr.New(mongoerr.BSONObjectTooLarge,
 			"Resulting document after update is larger than %d", bsonval.MaxDocumentBytes)
@@ -231,7 +240,7 @@ func (d *DB) updateMany(ctx context.Context, op *Op, ns Namespace, u *updater) (
 	if err != nil {
 		return total, err
 	}
-	ids, err := d.all(ctx, op, ns, u.c, m, u.s.Hint)
+	ids, err := d.all(ctx, op, ns, &u.c, m, u.s.Hint)
 	if err != nil {
 		return total, clientError(ctx, err)
 	}

@@ -330,7 +330,7 @@ func (v *validator) lookCloser(ctx context.Context, coll *catalog.Collection) er
 	if !v.o.Repair {
 		return nil
 	}
-	err := v.w.commit(ctx)
+	err := v.w.commit()
 	v.out.Repaired = err == nil
 	return err
 }

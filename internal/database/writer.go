@@ -44,6 +44,41 @@ type writer struct {
 
 	// oldest is the record id from which records of a capped collection are left.
 	oldest storage.RecordID
+
+	sel  selection // of the statement under way
+	room writerRoom
+}
+
+// writerRoom are buffers that one writer leaves to the next.
+type writerRoom struct {
+	old, new []byte // a document's versions
+}
+
+// maxRoomBytes is the size of the largest buffer left to the next writer.
+const maxRoomBytes = 64 << 10
+
+// newWriter makes a writer, out of one that has been released if there is one.
+func (d *DB) newWriter() *writer {
+	if w, ok := d.writers.Get().(*writer); ok {
+		return w
+	}
+	return &writer{}
+}
+
+// reset makes the writer new but for its buffers.
+func (w *writer) reset(d *DB, op *Op) {
+	w.keys.Reset(maxRoomBytes)
+	w.oldKeys.Reset(maxRoomBytes)
+	if max(cap(w.room.old), cap(w.room.new)) > maxRoomBytes {
+		w.room = writerRoom{}
+	}
+	*w = writer{db: d, op: op, keys: w.keys, oldKeys: w.oldKeys, room: w.room}
+}
+
+// release gives a writer back that nobody uses any more.
+func (d *DB) release(w *writer) {
+	w.reset(nil, nil)
+	d.writers.Put(w)
 }
 
 // multikeyMark is a mark that a transaction made.
@@ -63,8 +98,11 @@ func (d *DB) write(ctx context.Context, op *Op, ns Namespace, fn func(*writer) e
 	if op.Txn != nil {
 		return op.Txn.write(ctx, op, ns, fn)
 	}
+	w := d.newWriter()
+	defer d.release(w)
 	for attempt := 0; ; attempt++ {
-		err := d.writeOnce(ctx, ns, &writer{db: d, op: op}, fn)
+		w.reset(d, op)
+		err := d.writeOnce(ctx, ns, w, fn)
 		if !errors.Is(err, storage.ErrWriteConflict) {
 			return clientError(ctx, err)
 		}
@@ -115,7 +153,7 @@ func (d *DB) writeOnce(ctx context.Context, ns Namespace, w *writer, fn func(*wr
 			return err
 		}
 	}
-	if err := w.commit(ctx); err != nil {
+	if err := w.commit(); err != nil {
 		return err
 	}
 	coll.Guard.Count.Add(w.count)
@@ -285,8 +323,8 @@ func (w *writer) mark(ctx context.Context, x *catalog.Index, mask uint32) error 
 
 // commit ends the transaction and tells the catalog which multikey marks it
 // made. Once begun, a commit is not torn by a client that goes away.
-func (w *writer) commit(ctx context.Context) error {
-	if _, err := w.txn.Commit(context.WithoutCancel(ctx)); err != nil {
+func (w *writer) commit() error {
+	if _, err := w.txn.Commit(context.Background()); err != nil {
 		return err
 	}
 	for _, m := range w.marks {

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unsafe"
 
 	"github.com/archelon-db/archelon/internal/bsonval"
 	"github.com/archelon-db/archelon/internal/keystring"
@@ -89,6 +90,20 @@ func (k *Keys) Of(g Generator, d bsonval.Doc, c bsonval.Collator) error {
 		k.distinct()
 	}
 	return err
+}
+
+// Reset forgets the document and its keys. Buffers of more than so many bytes are
+// not kept.
+func (k *Keys) Reset(most int) {
+	clear(k.vals[:cap(k.vals)])
+	if cap(k.buf)+cap(k.List)*int(unsafe.Sizeof(Key{})) > most {
+		k.List, k.buf = nil, nil
+	}
+	if cap(k.enc.Key()) > most {
+		k.enc = keystring.Encoder{}
+	}
+	k.List, k.Multikey, k.buf = k.List[:0], 0, k.buf[:0]
+	k.g, k.emit, k.collator, k.err = nil, nil, nil, nil
 }
 
 // Generate implements Generator.

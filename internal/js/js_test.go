@@ -181,6 +181,22 @@ func BenchmarkCall(b *testing.B) {
 	}
 }
 
+// TestManySessions makes more sessions than there are workers, under a context
+// that never ends and under ones that do.
+func TestManySessions(t *testing.T) {
+	e := New(Limits{})
+	for i := range maxWorkers + 8 {
+		ctx, cancel := context.Background(), func() {}
+		if i%8 == 0 {
+			ctx, cancel = context.WithCancel(ctx)
+		}
+		if _, err := e.NewSession().Call(ctx, "x = 1; return x", bsonval.Missing, nil); err != nil {
+			t.Fatal(err)
+		}
+		cancel()
+	}
+}
+
 // TestPlain says which functions run in this process.
 func TestPlain(t *testing.T) {
 	for source, want := range map[string]bool{

@@ -19,3 +19,6 @@ func lowerPriority() {
 func limitMemory(heap uint64) {
 	_ = syscall.Setrlimit(syscall.RLIMIT_DATA, &syscall.Rlimit{Cur: heap + spareMemory, Max: ^uint64(0)})
 }
+
+// program is this program's file: the one that runs, also after it was replaced.
+func program() (string, error) { return "/proc/self/exe", nil }

@@ -21,6 +21,10 @@ const (
 	// maxWorkers run at once; further sessions wait.
 	maxWorkers = 32
 
+	// collectInterval is how often sessions are collected while one without a
+	// context waits for a place.
+	collectInterval = 100 * time.Millisecond
+
 	// workerVariable in its environment makes a process a worker.
 	workerVariable = "ARCHELON_JAVASCRIPT_WORKER"
 )
@@ -33,10 +37,8 @@ type pool struct {
 
 // take returns a worker, an idle one or a new one.
 func (p *pool) take(ctx context.Context) (*worker, error) {
-	select {
-	case p.places <- struct{}{}:
-	case <-ctx.Done():
-		return nil, ctx.Err()
+	if err := p.enter(ctx); err != nil {
+		return nil, err
 	}
 	select {
 	case w := <-p.idle:
@@ -49,6 +51,30 @@ func (p *pool) take(ctx context.Context) (*worker, error) {
 		return nil, mongoerr.New(mongoerr.JSInterpreterFailure, "cannot start a JavaScript worker: %v", err)
 	}
 	return w, nil
+}
+
+// enter waits for a place. Sessions whose context never ends give theirs back
+// when they are collected, so where there are such, that is helped along.
+func (p *pool) enter(ctx context.Context) error {
+	for {
+		select {
+		case p.places <- struct{}{}:
+			return nil
+		default:
+		}
+		var collect <-chan time.Time
+		if ctx.Done() == nil {
+			runtime.GC()
+			collect = time.After(collectInterval)
+		}
+		select {
+		case p.places <- struct{}{}:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-collect:
+		}
+	}
 }
 
 // give takes a worker back, or its place only if it is no longer fit.
@@ -73,7 +99,7 @@ type worker struct {
 }
 
 func startWorker() (*worker, error) {
-	self, err := os.Executable()
+	self, err := program()
 	if err != nil {
 		return nil, err
 	}

@@ -83,6 +83,11 @@ type Engine interface {
 	// has been synced.
 	Durable() (upTo uint64, grown <-chan struct{})
 
+	// Visible returns the time up to which commits are visible to transactions that
+	// begin now. It is ahead of Clock().Applied() for an instant while a commit
+	// becomes visible, never behind.
+	Visible() uint64
+
 	// Retain pins the present state, for transactions that begin later with
 	// TxnOptions.At. What is retained costs disk space, and every commit meanwhile
 	// some memory, until it is released.

@@ -1,6 +1,8 @@
 package update
 
 import (
+	"slices"
+
 	"github.com/archelon-db/archelon/internal/bsonval"
 	"github.com/archelon-db/archelon/internal/match"
 	"github.com/archelon-db/archelon/internal/mongoerr"
@@ -44,7 +46,7 @@ func (a *application) run() (bsonval.Doc, error) {
 			return nil, err
 		}
 	}
-	a.dst = make([]byte, 0, len(a.doc)+64)
+	a.dst = slices.Grow(a.in.Room[:0], len(a.doc)+64)
 	if err := a.document(a.p.root, a.doc); err != nil {
 		return nil, err
 	}

@@ -26,6 +26,25 @@ type child struct {
 	node *node
 }
 
+// nodeSpace is room for the nodes of a small update, which are allocated with its
+// program.
+type nodeSpace struct {
+	nodes    [4]node
+	used     int
+	children [3]child // of the root
+}
+
+// node makes a node.
+func (s *nodeSpace) node(path string) *node {
+	if s.used == len(s.nodes) {
+		return &node{path: path}
+	}
+	n := &s.nodes[s.used]
+	s.used++
+	n.path = path
+	return n
+}
+
 // filter is the node of one array filter; index -1 is "$[]".
 type filter struct {
 	index int
@@ -55,11 +74,11 @@ func (n *node) findBytes(name []byte) int {
 }
 
 // child returns the node of a child, which it makes if need be.
-func (n *node) child(name string) *node {
+func (n *node) child(space *nodeSpace, name, path string) *node {
 	if c := n.find(name); c != nil {
 		return c
 	}
-	c := &node{path: joinPath(n.path, name)}
+	c := space.node(path)
 	n.insert(child{name, c})
 	return c
 }
@@ -69,13 +88,13 @@ func (n *node) insert(c child) {
 	n.children = slices.Insert(n.children, at, c)
 }
 
-func (n *node) filter(index int, component string) *node {
+func (n *node) filter(space *nodeSpace, index int, path string) *node {
 	for _, f := range n.filtered {
 		if f.index == index {
 			return f.node
 		}
 	}
-	c := &node{path: joinPath(n.path, component)}
+	c := space.node(path)
 	n.filtered = append(n.filtered, filter{index, c})
 	return c
 }

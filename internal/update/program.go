@@ -60,9 +60,8 @@ type Program struct {
 	// they may touch _id, make top-level names with a dollar, or nest deeply.
 	careful bool
 
-	// applications are to use again: one would be allocated for each document
-	// otherwise.
-	applications sync.Pool
+	compilation compilation // of operators
+	space       nodeSpace   // of root
 }
 
 // Input is what applying an update to one document depends on.
@@ -73,26 +72,36 @@ type Input struct {
 	// Insert says that the document is about to be inserted by an upsert, so that
 	// $setOnInsert applies.
 	Insert bool
+	// Room is where the result of operators may be written, from its start; it grows
+	// if need be.
+	Room []byte
 }
 
-// Compile compiles an update: a document or an array of stages.
+// Compile compiles an update: a document or an array of stages, whose bytes must
+// stay as they are as long as the program is used.
 func Compile(u bsonval.Value, o Options) (*Program, error) {
+	p := &Program{}
+	return p, p.Compile(u, o)
+}
+
+// Compile is [Compile] into a zero Program.
+func (p *Program) Compile(u bsonval.Value, o Options) error {
 	if o.Compiler == nil {
 		o.Compiler = expr.NewCompiler(&expr.Env{})
 	}
-	p := &Program{env: o.Compiler.Env, collator: o.Compiler.Env.Collator, keepStamps: o.KeepEmptyTimestamps}
+	p.env, p.collator, p.keepStamps = o.Compiler.Env, o.Compiler.Env.Collator, o.KeepEmptyTimestamps
 	switch u.Type() {
 	case bsonval.TypeArray:
-		return p, p.compilePipeline(u.Doc(), o)
+		return p.compilePipeline(u.Doc(), o)
 	case bsonval.TypeDocument:
 	default:
-		return nil, mongoerr.New(mongoerr.FailedToParse, "Update argument must be either an object or an array")
+		return mongoerr.New(mongoerr.FailedToParse, "Update argument must be either an object or an array")
 	}
-	d := u.Doc().Clone()
+	d := u.Doc()
 	if key, _, ok := d.First(); ok && strings.HasPrefix(key, "$") {
-		return p, p.compileOperators(d, o)
+		return p.compileOperators(d, o)
 	}
-	return p, p.compileReplacement(d, o)
+	return p.compileReplacement(d, o)
 }
 
 func (p *Program) compilePipeline(stages bsonval.Doc, o Options) error {
@@ -104,7 +113,7 @@ func (p *Program) compilePipeline(stages bsonval.Doc, o Options) error {
 	}
 	p.kind = Pipeline
 	var err error
-	p.transform, err = o.Pipeline(stages.Clone())
+	p.transform, err = o.Pipeline(stages)
 	return err
 }
 
@@ -154,17 +163,17 @@ func (p *Program) Apply(c *expr.Context, d bsonval.Doc, in Input) (out bsonval.D
 	return out, true, p.checkResult(d, out, in)
 }
 
+// applications are to use again: one would be allocated for each document otherwise.
+var applications = sync.Pool{New: func() any { return new(application) }}
+
 // operate applies operators.
 func (p *Program) operate(d bsonval.Doc, in Input) (out bsonval.Doc, changed bool, err error) {
-	a, ok := p.applications.Get().(*application)
-	if !ok {
-		a = &application{}
-	}
+	a := applications.Get().(*application)
 	*a = application{p: p, doc: d, in: in}
 	out, err = a.run()
 	changed = a.changed
 	*a = application{}
-	p.applications.Put(a)
+	applications.Put(a)
 	return out, changed, err
 }
 

@@ -57,19 +57,21 @@ func AllOperators() []Operator {
 	return list
 }
 
-// compilation is the state of compiling one update.
+// compilation is the state of compiling the operators of one update.
 type compilation struct {
-	p    *Program
-	o    Options
-	root *node
+	p     *Program
+	o     Options
+	names [8]string // room for a path's
 }
 
 func (p *Program) compileOperators(d bsonval.Doc, o Options) error {
 	if err := p.compileFilters(o); err != nil {
 		return err
 	}
-	p.root = &node{}
-	c := &compilation{p, o, p.root}
+	p.root = p.space.node("")
+	p.root.children = p.space.children[:0]
+	p.compilation = compilation{p: p, o: o}
+	c := &p.compilation
 	it := d.Iter()
 	for it.Next() {
 		op := operators[it.KeyStr()]
@@ -118,12 +120,16 @@ func (c *compilation) field(op *operator, path string, arg bsonval.Value) error 
 
 // add puts an operation into the tree.
 func (c *compilation) add(path string, leaf leafOp) error {
-	names := strings.Split(path, ".")
+	names := c.names[:0]
+	for name := range strings.SplitSeq(path, ".") {
+		names = append(names, name)
+	}
 	if err := checkPath(path, names); err != nil {
 		return err
 	}
-	n := c.root
+	n, end := c.p.root, -1
 	for _, name := range names {
+		end += 1 + len(name)
 		if n.leaf != nil {
 			return conflict(path, n.path)
 		}
@@ -137,15 +143,15 @@ func (c *compilation) add(path string, leaf leafOp) error {
 			if err != nil {
 				return err
 			}
-			n = n.filter(index, name)
+			n = n.filter(&c.p.space, index, path[:end])
 		case name == "$":
 			c.p.positional = true
 			if n.positional == nil {
-				n.positional = &node{path: joinPath(n.path, name)}
+				n.positional = c.p.space.node(path[:end])
 			}
 			n = n.positional
 		default:
-			n = n.child(strings.Clone(name))
+			n = n.child(&c.p.space, name, path[:end])
 		}
 	}
 	if !n.isEmpty() {

@@ -2,11 +2,15 @@ package perf
 
 import (
 	"context"
+	"errors"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/archelon-db/archelon"
+	"github.com/archelon-db/archelon/internal/bsonval"
 )
 
 // benchDocs is the size of the collection that the benchmarks work on.
@@ -69,4 +73,75 @@ func BenchmarkRetryableInsert(b *testing.B) {
 	var next atomic.Int64
 	next.Store(benchDocs)
 	benchmark(b, insertOne(&next, true))
+}
+
+// BenchmarkEvents inserts, at the pace of measureDelay, while one stream follows.
+func BenchmarkEvents(b *testing.B) {
+	addr, stop := serve(b, b.TempDir())
+	b.Cleanup(stop)
+	load(b, addr, "docs", 1)
+	reader := dial(b, addr)
+	cursor, err := reader.watch("docs")
+	if err != nil {
+		b.Fatal(err)
+	}
+	const writers = 16
+	var (
+		wg   sync.WaitGroup
+		sent atomic.Int64
+		errs [writers]error
+	)
+	begin := time.Now()
+	for w := range writers {
+		c := dial(b, addr)
+		wg.Go(func() { errs[w] = insertPaced(c, w, writers, begin, time.Duration(b.N)*time.Second/eventRate, &sent) })
+	}
+	done := make(chan struct{})
+	go func() {
+		wg.Wait()
+		close(done)
+	}()
+	batches := 0
+	for n := 0; ; batches++ {
+		select {
+		case <-done:
+			if n >= int(sent.Load()) {
+				b.ReportMetric(float64(n)/float64(batches), "events/batch")
+				if err := errors.Join(errs[:]...); err != nil {
+					b.Error(err)
+				}
+				return
+			}
+		default:
+		}
+		batch, err := reader.more(cursor, "docs")
+		if err != nil {
+			b.Fatal(err)
+		}
+		n += batch.Len()
+	}
+}
+
+// BenchmarkIdleAwait asks streams of a quiet collection for more, and they wait for a millisecond.
+func BenchmarkIdleAwait(b *testing.B) {
+	addr, stop := serve(b, b.TempDir())
+	b.Cleanup(stop)
+	b.ReportAllocs()
+	b.SetParallelism(32)
+	b.ResetTimer()
+	b.RunParallel(func(pb *testing.PB) {
+		c := dial(b, addr)
+		cursor, err := c.watch("quiet")
+		for err == nil && pb.Next() {
+			c.begin()
+			c.field("getMore", bsonval.Int64(cursor))
+			c.field("collection", bsonval.String("quiet"))
+			c.field("maxTimeMS", bsonval.Int32(1))
+			c.end("")
+			_, err = c.call()
+		}
+		if err != nil {
+			b.Error(err)
+		}
+	})
 }

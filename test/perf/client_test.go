@@ -52,9 +52,12 @@ func (c *client) field(key string, v bsonval.Value) { c.out = bsonval.AppendElem
 
 // end appends what drivers append to every command, and documents as a sequence
 // if it has a name, and closes the message.
-func (c *client) end(sequence string, docs ...[]byte) {
+func (c *client) end(sequence string, docs ...[]byte) { c.endOn(dbName, sequence, docs...) }
+
+// endOn is end for a database of the caller's.
+func (c *client) endOn(db, sequence string, docs ...[]byte) {
 	c.field("lsid", bsonval.Document(c.lsid))
-	c.field("$db", bsonval.String(dbName))
+	c.field("$db", bsonval.String(db))
 	c.out = bsonval.EndDoc(c.out, wire.MsgBodyOffset)
 	if sequence != "" {
 		c.out = wire.AppendSequence(c.out, sequence, docs...)
@@ -62,8 +65,21 @@ func (c *client) end(sequence string, docs ...[]byte) {
 	c.out = wire.FinishMessage(c.out, 0)
 }
 
-// call sends the message and returns the reply, which is valid until the next.
+// call sends the message and returns the reply, which is valid until the next, if it is good.
 func (c *client) call() (bsonval.Doc, error) {
+	reply, err := c.answer()
+	if err == nil && !good(reply) {
+		err = fmt.Errorf("%s", bsonval.FormatDoc(reply))
+	}
+	return reply, err
+}
+
+func good(reply bsonval.Doc) bool {
+	return reply.Lookup("ok").AsDouble() == 1 && reply.Lookup("writeErrors").IsMissing()
+}
+
+// answer sends the message and returns the reply, good or bad.
+func (c *client) answer() (bsonval.Doc, error) {
 	if _, err := c.c.Write(c.out); err != nil {
 		return nil, err
 	}
@@ -82,11 +98,7 @@ func (c *client) call() (bsonval.Doc, error) {
 			c.in = append(c.in, make([]byte, want-len(c.in))...)
 		}
 	}
-	reply := bsonval.Doc(c.in[wire.MsgBodyOffset:want])
-	if reply.Lookup("ok").AsDouble() != 1 || !reply.Lookup("writeErrors").IsMissing() {
-		return nil, fmt.Errorf("%s", bsonval.FormatDoc(reply))
-	}
-	return reply, nil
+	return bsonval.Doc(c.in[wire.MsgBodyOffset:want]), nil
 }
 
 // must is call for the preparations of a test.

@@ -24,6 +24,8 @@ func TestPromises(t *testing.T) {
 	t.Run("read", func(t *testing.T) { measureReads(t, r, binary) })
 	t.Run("write", func(t *testing.T) { measureWrites(t, r, binary) })
 	t.Run("index", func(t *testing.T) { measureIndex(t, r, binary) })
+	t.Run("streams", func(t *testing.T) { measureStreams(t, r, binary) })
+	t.Run("transactions", func(t *testing.T) { measureTransactions(t, r, binary) })
 }
 
 // start starts the binary on a folder; it ends with the test.

@@ -63,6 +63,43 @@ func (s *Server) create() error {
 	return s.Run()
 }
 
+// Standby starts a server that follows this one by streaming replication.
+func (s *Server) Standby() (*Server, error) {
+	f := &Server{bin: s.bin}
+	var err error
+	if f.dir, err = os.MkdirTemp("", "pg"); err != nil {
+		return nil, err
+	}
+	if err := f.follow(s); err != nil {
+		return nil, errors.Join(err, os.RemoveAll(f.dir))
+	}
+	return f, nil
+}
+
+func (s *Server) follow(primary *Server) error {
+	if err := s.dropPrivileges(); err != nil {
+		return err
+	}
+	out, err := s.command("pg_basebackup", "-D", s.data(), "-R", "-c", "fast", "-X", "stream",
+		"-h", "127.0.0.1", "-p", strconv.Itoa(primary.port), "-U", "archelon").CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("pg_basebackup: %w: %s", err, out)
+	}
+	return s.Run()
+}
+
+// Promote makes a standby a primary.
+func (s *Server) Promote() error {
+	out, err := s.command("pg_ctl", "promote", "-D", s.data(), "-w").CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("promote: %w: %s", err, out)
+	}
+	return nil
+}
+
+// Address is the server's host:port.
+func (s *Server) Address() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(s.port)) }
+
 // findBin returns the folder of the newest PostgreSQL.
 func findBin() (string, error) {
 	if dir := os.Getenv("ARCHELON_POSTGRES_BIN"); dir != "" {

@@ -36,7 +36,7 @@ func TestImages(t *testing.T) {
 	}
 	coll := db.Collection("c")
 	open := func(opts *options.ChangeStreamOptionsBuilder) *mongo.ChangeStream {
-		cs, err := coll.Watch(ctx, mongo.Pipeline{}, opts.SetFullDocument(options.Required).SetFullDocumentBeforeChange(options.Required))
+		cs, err := coll.Watch(ctx, mongo.Pipeline{}, opts.SetMaxAwaitTime(200*time.Millisecond).SetFullDocument(options.Required).SetFullDocumentBeforeChange(options.Required))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -44,7 +44,10 @@ func TestImages(t *testing.T) {
 	}
 	live := open(options.ChangeStream())
 	defer live.Close(context.WithoutCancel(ctx))
-	began := live.ResumeToken()
+	if live.TryNext(ctx) {
+		t.Fatal(live.Current)
+	}
+	began, start := live.ResumeToken(), time.Now()
 
 	var wg sync.WaitGroup
 	for w := range writers {
@@ -62,11 +65,13 @@ func TestImages(t *testing.T) {
 	go func() {
 		defer close(done)
 		wg.Wait()
+		t.Log("written in", time.Since(start))
 		if _, err := coll.InsertOne(ctx, d("_id", last)); err != nil {
 			t.Error(err)
 		}
 	}()
 	events, err := untilLast(ctx, live)
+	t.Log(len(events), "events read by", time.Since(start), "token", began)
 	<-done
 	if err != nil || t.Failed() {
 		t.Fatal(err)
@@ -179,35 +184,18 @@ func checkImages(images map[string]bson.Raw, e bson.Raw) error {
 	if e.Lookup("operationType").StringValue() != "update" {
 		return nil
 	}
-	var have, want bson.M
 	var change struct {
-		UpdatedFields   bson.D   `bson:"updatedFields"`
+		UpdatedFields   bson.Raw `bson:"updatedFields"`
 		RemovedFields   []string `bson:"removedFields"`
 		TruncatedArrays []struct {
 			Field   string `bson:"field"`
 			NewSize int    `bson:"newSize"`
 		} `bson:"truncatedArrays"`
 	}
-	for raw, to := range map[*bson.Raw]any{&before: &have, &after: &want} {
-		if err := bson.UnmarshalExtJSON([]byte(raw.String()), true, to); err != nil {
-			return err
-		}
-	}
 	if err := bson.Unmarshal(e.Lookup("updateDescription").Document(), &change); err != nil {
 		return err
 	}
-	// Into the kinds that the documents are decoded to.
-	for i := range change.UpdatedFields {
-		b, err := bson.Marshal(change.UpdatedFields[i : i+1])
-		if err != nil {
-			return err
-		}
-		var m bson.M
-		if err := bson.UnmarshalExtJSON([]byte(bson.Raw(b).String()), true, &m); err != nil {
-			return err
-		}
-		change.UpdatedFields[i].Value = m[change.UpdatedFields[i].Key]
-	}
+	have, want := plain(before), plain(after)
 	for _, c := range change.TruncatedArrays {
 		at := reach(have, c.Field)
 		list, ok := at.get().(bson.A)
@@ -216,8 +204,12 @@ func checkImages(images map[string]bson.Raw, e bson.Raw) error {
 		}
 		at.set(list[:c.NewSize])
 	}
-	for _, f := range change.UpdatedFields {
-		reach(have, f.Key).set(f.Value)
+	updated, err := change.UpdatedFields.Elements()
+	if err != nil {
+		return err
+	}
+	for _, f := range updated {
+		reach(have, f.Key()).set(plainValue(f.Value()))
 	}
 	for _, f := range change.RemovedFields {
 		at := reach(have, f)
@@ -227,6 +219,31 @@ func checkImages(images map[string]bson.Raw, e bson.Raw) error {
 		return fmt.Errorf("image after -, image before with the update +:\n%s", diff)
 	}
 	return nil
+}
+
+// plain makes maps and lists of a document, and text of what is in them.
+func plain(d bson.Raw) bson.M {
+	m := bson.M{}
+	elements, _ := d.Elements()
+	for _, e := range elements {
+		m[e.Key()] = plainValue(e.Value())
+	}
+	return m
+}
+
+func plainValue(v bson.RawValue) any {
+	switch v.Type {
+	case bson.TypeEmbeddedDocument:
+		return plain(v.Document())
+	case bson.TypeArray:
+		list := bson.A{}
+		values, _ := v.Array().Values()
+		for _, v := range values {
+			list = append(list, plainValue(v))
+		}
+		return list
+	}
+	return v.String()
 }
 
 // spot is a field of a document or a member of a list, or the end of it.

@@ -170,7 +170,7 @@ func checkPosition(s *Store) error {
 		return err
 	}
 	last := uint64(log[len(log)-1].id)
-	if got := uint64(tx.Snapshot()); got != last || uint64(s.LastCommitted()) != last || s.Clock().Applied() < last {
+	if got := uint64(tx.Snapshot()); got != last || s.Visible() != last || s.Clock().Applied() < last {
 		return fmt.Errorf("the last record is %d, the snapshot at %d, applied %d", last, got, s.Clock().Applied())
 	}
 	return nil

@@ -86,7 +86,7 @@ func TestOldPosition(t *testing.T) {
 		t.Fatal(err)
 	}
 	s = open(t, Config{Dir: "store", FS: fs})
-	if p := s.LastCommitted(); p != 0x1234 {
+	if p := s.Visible(); p != 0x1234 {
 		t.Fatalf("position %x", p)
 	}
 	tx := s.Begin(storage.TxnOptions{})

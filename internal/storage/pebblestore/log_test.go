@@ -97,7 +97,7 @@ func TestTailOfLogs(t *testing.T) {
 			t.Fatalf("step %d: %v", i, err)
 		}
 		s = open(t, Config{Dir: dir})
-		if got := s.LastCommitted(); got != pos {
+		if got := storage.Position(s.Visible()); got != pos {
 			t.Errorf("step %d: position %x, after reopening %x", i, pos, got)
 		}
 	}

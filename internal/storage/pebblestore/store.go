@@ -227,8 +227,8 @@ func (s *Store) ID() string { return s.format.id.String() }
 // Clock is the clock that gives out positions and ids.
 func (s *Store) Clock() *clock.Clock { return s.clock }
 
-// LastCommitted is the position of the newest visible commit.
-func (s *Store) LastCommitted() storage.Position { return s.views.lastCommitted() }
+// Visible returns the time up to which commits are visible.
+func (s *Store) Visible() uint64 { return uint64(s.views.lastCommitted()) }
 
 // Sync waits until everything committed so far is durable.
 func (s *Store) Sync(ctx context.Context) error {

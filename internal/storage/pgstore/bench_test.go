@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/archelon-db/archelon/internal/storage"
+	"github.com/archelon-db/archelon/test/pgharness"
 )
 
 const benchDoc = 500 // bytes of a document
@@ -27,9 +28,23 @@ func must(b testing.TB, err error) {
 	}
 }
 
+// durableServer waits for the disk, as servers do.
+var (
+	durable       sync.Once
+	durableServer *pgharness.Server
+)
+
 // benchStore is a store with n documents and an `_id` index.
 func benchStore(b *testing.B, n int) (*Store, string) {
-	url := freshURL(b)
+	if server == nil {
+		b.Skip(pgharness.ErrNotInstalled)
+	}
+	durable.Do(func() {
+		var err error
+		durableServer, err = pgharness.Start(map[string]string{"max_connections": "300"})
+		must(b, err)
+	})
+	url := fmt.Sprintf("%s&schema=b%d", durableServer.SocketURL(), schemas.Add(1))
 	s := open(b, url)
 	ctx := context.Background()
 	tx := s.Begin(storage.TxnOptions{})

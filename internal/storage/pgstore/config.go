@@ -114,10 +114,7 @@ func (st *settings) takeParameters(raw string) (string, error) {
 	if !strings.HasPrefix(raw, "postgres://") && !strings.HasPrefix(raw, "postgresql://") {
 		return "", fmt.Errorf("storage URL %q: it must begin with postgres://", raw)
 	}
-	head, query, found := strings.Cut(raw, "?")
-	if !found {
-		return raw, nil
-	}
+	head, query, _ := strings.Cut(raw, "?")
 	values, err := url.ParseQuery(query)
 	if err != nil {
 		return "", fmt.Errorf("storage URL: %w", err)
@@ -137,8 +134,21 @@ func (st *settings) takeParameters(raw string) (string, error) {
 		st.max = n
 		values.Del("pool_max_conns")
 	}
+	if strings.Contains(hostsOf(head, values), ",") && values.Get("target_session_attrs") == "" {
+		values.Set("target_session_attrs", "read-write") // of several servers only the primary will do
+	}
 	if len(values) == 0 {
 		return head, nil
 	}
 	return head + "?" + values.Encode(), nil
+}
+
+// hostsOf is the list of hosts of a URL.
+func hostsOf(head string, values url.Values) string {
+	if h := values.Get("host"); h != "" {
+		return h
+	}
+	_, rest, _ := strings.Cut(head, "://")
+	authority, _, _ := strings.Cut(rest, "/")
+	return authority[strings.LastIndexByte(authority, '@')+1:]
 }

@@ -34,8 +34,11 @@ func run(m *testing.M) int {
 		return 1
 	}
 	code := m.Run()
-	if server != nil {
-		if err := server.Close(); err != nil {
+	for _, s := range []*pgharness.Server{server, durableServer} {
+		if s == nil {
+			continue
+		}
+		if err := s.Close(); err != nil {
 			log.Print(err)
 		}
 	}

@@ -295,60 +295,116 @@ func TestServerCrash(t *testing.T) {
 	must(t, errors.Join(tx.CreateTable(1), tx.CreateIndex(1, 1, true)))
 	commit(t, tx)
 
-	ctx := t.Context()
-	stop := make(chan struct{})
-	var wg sync.WaitGroup
-	acked := make([]map[string]storage.RecordID, 6)
-	for w := range acked {
-		acked[w] = map[string]storage.RecordID{}
-		wg.Go(func() {
-			for i := 0; ; i++ {
-				select {
-				case <-stop:
-					return
-				default:
-				}
-				key := fmt.Sprintf("%d/%d\x04", w, i)
-				id, err := insertKeyed(ctx, s, key)
-				var me *mongoerr.Error
-				switch {
-				case err == nil:
-					acked[w][key] = id
-				case errors.As(err, &me) && me.Code == mongoerr.HostUnreachable:
-				default:
-					t.Errorf("insert: %v", err)
-					return
-				}
-			}
-		})
-	}
+	l := load(t, s, 6)
 	for range 3 {
 		time.Sleep(150 * time.Millisecond)
 		pg.Kill()
 		must(t, pg.Run())
 	}
 	time.Sleep(300 * time.Millisecond)
-	close(stop)
-	wg.Wait()
+	l.check(t, s)
+}
 
-	read := s.Begin(storage.TxnOptions{ReadOnly: true})
-	defer read.Rollback()
-	n := 0
-	for _, m := range acked {
-		n += len(m)
-		for key, id := range m {
-			got, err := read.LookupUnique(ctx, 1, []byte(key))
-			if err != nil || got != id {
-				t.Fatalf("%q: record %d, %v; acknowledged was %d", key, got, err, id)
-			}
-			doc, err := read.Get(ctx, 1, id)
-			if err != nil || string(doc) != key {
-				t.Fatalf("%q: %q, %v", key, doc, err)
-			}
+// TestFailover kills a primary whose commits wait for a standby, promotes the
+// standby and goes on there: no acknowledged write is lost.
+func TestFailover(t *testing.T) {
+	if server == nil {
+		t.Skip(pgharness.ErrNotInstalled)
+	}
+	primary, err := pgharness.Start(map[string]string{"synchronous_standby_names": "*", "synchronous_commit": "local"})
+	must(t, err)
+	defer primary.Close()
+	standby, err := primary.Standby()
+	must(t, err)
+	defer standby.Close()
+	url := fmt.Sprintf("postgres://archelon@%s,%s/postgres?sslmode=disable&synchronous_commit=on", primary.Address(), standby.Address())
+	s, err := Open(t.Context(), Config{URL: url, AcquireTimeout: 20 * time.Second})
+	must(t, err)
+	defer s.Close()
+	tx := s.Begin(storage.TxnOptions{})
+	must(t, errors.Join(tx.CreateTable(1), tx.CreateIndex(1, 1, true)))
+	commit(t, tx)
+
+	l := load(t, s, 6)
+	time.Sleep(300 * time.Millisecond)
+	primary.Kill()
+	start, before := time.Now(), l.count()
+	must(t, standby.Promote())
+	for l.count() < before+10 {
+		if time.Since(start) > 10*time.Second {
+			t.Fatal("writes did not resume within 10 s")
+		}
+		time.Sleep(time.Millisecond)
+	}
+	t.Logf("writes went on %v after the primary was killed", time.Since(start))
+	l.check(t, s)
+}
+
+// loader inserts from several goroutines and remembers what was acknowledged.
+type loader struct {
+	stop chan struct{}
+	wg   sync.WaitGroup
+
+	mu    sync.Mutex
+	acked map[string]storage.RecordID
+}
+
+func load(t *testing.T, s *Store, workers int) *loader {
+	l := &loader{stop: make(chan struct{}), acked: map[string]storage.RecordID{}}
+	for w := range workers {
+		l.wg.Go(func() { l.run(t, s, w) })
+	}
+	return l
+}
+
+func (l *loader) run(t *testing.T, s *Store, w int) {
+	for i := 0; ; i++ {
+		select {
+		case <-l.stop:
+			return
+		default:
+		}
+		key := fmt.Sprintf("%d/%d\x04", w, i)
+		id, err := insertKeyed(t.Context(), s, key)
+		var me *mongoerr.Error
+		switch {
+		case err == nil:
+			l.mu.Lock()
+			l.acked[key] = id
+			l.mu.Unlock()
+		case errors.As(err, &me) && (me.Code == mongoerr.HostUnreachable || me.Code == mongoerr.NotWritablePrimary):
+		default:
+			t.Errorf("insert: %v", err)
+			return
 		}
 	}
-	t.Logf("%d acknowledged inserts", n)
-	if n == 0 {
+}
+
+func (l *loader) count() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.acked)
+}
+
+// check ends the load and looks for everything that was acknowledged.
+func (l *loader) check(t *testing.T, s *Store) {
+	t.Helper()
+	close(l.stop)
+	l.wg.Wait()
+	read := s.Begin(storage.TxnOptions{ReadOnly: true})
+	defer read.Rollback()
+	for key, id := range l.acked {
+		got, err := read.LookupUnique(t.Context(), 1, []byte(key))
+		if err != nil || got != id {
+			t.Fatalf("%q: record %d, %v; acknowledged was %d", key, got, err, id)
+		}
+		doc, err := read.Get(t.Context(), 1, id)
+		if err != nil || string(doc) != key {
+			t.Fatalf("%q: %q, %v", key, doc, err)
+		}
+	}
+	t.Logf("%d acknowledged inserts", len(l.acked))
+	if len(l.acked) == 0 {
 		t.Fatal("nothing was written")
 	}
 }

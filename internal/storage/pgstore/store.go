@@ -162,6 +162,9 @@ func (s *Store) Sync(ctx context.Context) error {
 // that is closed when it grows.
 func (s *Store) Durable() (uint64, <-chan struct{}) { return s.syncer.watch() }
 
+// Visible returns the time up to which commits are known to be visible.
+func (s *Store) Visible() uint64 { return s.syncer.newest() }
+
 // TableSize estimates the bytes of a table on disk.
 func (s *Store) TableSize(t storage.TableID) int64 { return s.objectSize(kindTable, uint32(t)) }
 
@@ -250,7 +253,8 @@ type sizeCache struct {
 	until time.Time
 }
 
-// sizeLifetime is how long a size is believed: PostgreSQL looks at each file.
+// sizeLifetime is how long a size is believed. PostgreSQL counts the pages when it
+// cleans a table.
 const sizeLifetime = 30 * time.Second
 
 func (s *Store) diskBytes() int64 {
@@ -263,6 +267,7 @@ func (s *Store) diskBytes() int64 {
 	if time.Now().Before(s.size.until) {
 		return s.size.bytes
 	}
+	s.size.until = time.Now().Add(sizeLifetime)
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	c, err := s.pool.acquire(ctx)
@@ -271,10 +276,10 @@ func (s *Store) diskBytes() int64 {
 	}
 	defer s.pool.release(c)
 	c.end()
-	v, err := c.query(ctx, "SELECT COALESCE(sum(pg_relation_size(c.oid)), 0)::int8 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "+
-		"WHERE n.nspname = $1 AND c.relkind IN ('r', 'i')", []byte(s.config.schema))
+	v, err := c.query(ctx, "SELECT COALESCE(sum(c.relpages), 0)::int8 * current_setting('block_size')::int8 FROM pg_class c "+
+		"JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relkind IN ('r', 'i')", []byte(s.config.schema))
 	if err == nil {
-		s.size.bytes, s.size.until = v[0], time.Now().Add(sizeLifetime)
+		s.size.bytes = v[0]
 	}
 	return s.size.bytes
 }
