@@ -194,3 +194,113 @@ func describe(t *testing.T, db *mongo.Database) map[string][]string {
 	}
 	return out
 }
+
+// TestDumpWithOplog takes a whole server, written to meanwhile, through mongodump --oplog and mongorestore --oplogReplay.
+func TestDumpWithOplog(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts the real binary and may build tools: run without -short")
+	}
+	dump, restore := databaseTool(t, "mongodump"), databaseTool(t, "mongorestore")
+	from, to := startPair(t)
+	source, target := harness.Connect(t, options.Client().ApplyURI(from.URI())), harness.Connect(t, options.Client().ApplyURI(to.URI()))
+	fillShop(t, source.Database("shop"))
+	stop := churn(t, source.Database("shop"))
+	folder := filepath.Join(t.TempDir(), "dump")
+	out, err := exec.CommandContext(t.Context(), dump, "--uri", from.URI(), "--oplog", "--out", folder).CombinedOutput()
+	stop()
+	if err != nil {
+		t.Fatalf("mongodump: %v\n%s", err, out)
+	}
+	if out, err := exec.CommandContext(t.Context(), restore, "--uri", to.URI(), "--oplogReplay", folder).CombinedOutput(); err != nil {
+		t.Fatalf("mongorestore: %v\n%s", err, out)
+	}
+	// What was written after the dump is not in it: the orders of the restored server are a prefix of the source's history.
+	must(target.Database("shop").Collection("orders").CountDocuments(t.Context(), bson.D{}))(t)
+	same(t, len(collections(t, target.Database("shop"))), len(collections(t, source.Database("shop"))))
+}
+
+// TestOplogReplayByHand does what these tools do: copies documents while they change, then applies the oplog's entries
+// since the beginning of the copy. The copy must become the original.
+func TestOplogReplayByHand(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts the real binary: run without -short")
+	}
+	from, to := startPair(t)
+	source, target := harness.Connect(t, options.Client().ApplyURI(from.URI())), harness.Connect(t, options.Client().ApplyURI(to.URI()))
+	shop := source.Database("shop")
+	must(shop.Collection("orders").InsertMany(t.Context(), bson.A{bson.D{{Key: "_id", Value: "a"}, {Key: "n", Value: 0}}, bson.D{{Key: "_id", Value: "b"}, {Key: "n", Value: 0}}}))(t)
+	log := source.Database("local").Collection("oplog.rs")
+	var last struct{ TS bson.Timestamp }
+	if err := log.FindOne(t.Context(), bson.D{}, options.FindOne().SetSort(bson.D{{Key: "$natural", Value: -1}})).Decode(&last); err != nil {
+		t.Fatal(err)
+	}
+	stop := churn(t, shop)
+	docs := all(t, must(shop.Collection("orders").Find(t.Context(), bson.D{}))(t), nil)
+	must(target.Database("shop").Collection("orders").InsertMany(t.Context(), docs))(t)
+	stop()
+	cur := must(log.Find(t.Context(), bson.D{{Key: "ts", Value: bson.D{{Key: "$gt", Value: last.TS}}}, {Key: "op", Value: bson.D{{Key: "$ne", Value: "n"}}}}))(t)
+	applied := 0
+	for ; cur.Next(t.Context()); applied++ {
+		var entry bson.D
+		if err := bson.Unmarshal(cur.Current, &entry); err != nil {
+			t.Fatal(err)
+		}
+		var plain bson.D // mongorestore takes the UUIDs out: those of another server
+		for _, e := range entry {
+			if e.Key != "ui" {
+				plain = append(plain, e)
+			}
+		}
+		must(target.Database("admin").RunCommand(t.Context(), bson.D{{Key: "applyOps", Value: bson.A{plain}}}).Raw())(t)
+	}
+	if err := cur.Err(); err != nil {
+		t.Fatal(err)
+	}
+	if applied < 100 {
+		t.Errorf("only %d entries were there to apply", applied)
+	}
+	same(t, describe(t, target.Database("shop")), describe(t, shop))
+}
+
+func startPair(t *testing.T) (from, to *harness.Server) {
+	t.Helper()
+	binary := harness.Build(t)
+	return harness.Start(t, binary, harness.FreeAddr(t), filepath.Join(t.TempDir(), "from")),
+		harness.Start(t, binary, harness.FreeAddr(t), filepath.Join(t.TempDir(), "to"))
+}
+
+// churn writes to orders until it is stopped, and at least for a while.
+func churn(t *testing.T, db *mongo.Database) (stop func()) {
+	t.Helper()
+	orders := db.Collection("orders")
+	quit, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		for i := 0; ; i++ {
+			id := bson.D{{Key: "_id", Value: "new " + string(rune('a'+i%26))}}
+			var err error
+			switch i % 5 {
+			case 0, 1:
+				_, err = orders.UpdateOne(context.Background(), bson.D{{Key: "n", Value: bson.D{{Key: "$exists", Value: true}}}}, bson.D{{Key: "$inc", Value: bson.D{{Key: "n", Value: int64(1)}}}, {Key: "$push", Value: bson.D{{Key: "seen", Value: bson.D{{Key: "$each", Value: bson.A{i}}, {Key: "$slice", Value: -3}}}}}})
+			case 2:
+				_, err = orders.ReplaceOne(context.Background(), id, bson.D{{Key: "sku", Value: bson.NewObjectID().Hex()}, {Key: "i", Value: i}}, options.Replace().SetUpsert(true))
+			case 3:
+				_, err = orders.DeleteOne(context.Background(), id)
+			default:
+				_, err = orders.UpdateMany(context.Background(), bson.D{{Key: "i", Value: bson.D{{Key: "$lt", Value: i}}}}, bson.A{bson.D{{Key: "$set", Value: bson.D{{Key: "twice", Value: bson.D{{Key: "$multiply", Value: bson.A{"$i", 2}}}}}}}})
+			}
+			if err != nil {
+				t.Errorf("write %d: %v", i, err)
+				return
+			}
+			select {
+			case <-quit:
+				if i > 200 {
+					return
+				}
+			default:
+			}
+		}
+	}()
+	return func() { close(quit); <-done }
+}
