@@ -110,6 +110,9 @@ func (c *Client) Topology() *TopologyDescription {
 	return c.topology
 }
 
+// Network is what commands run on, for its metrics.
+func (c *Client) Network() Network { return c.network }
+
 // Close ends the sessions on the server, if one can be reached before ctx ends, cancels all commands and stops. It
 // returns when nothing of the client runs any more.
 func (c *Client) Close(ctx context.Context) {

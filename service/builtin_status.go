@@ -74,7 +74,7 @@ func appendOpcounters(s *Service, _ *server.Server, b *bsonval.Builder) {
 }
 
 func appendService(s *Service, _ *server.Server, b *bsonval.Builder) {
-	b.Str("name", s.name).Str("version", s.cfg.Version).Str("phase", phaseNames[s.phase.Load()]).Int64("active", s.active.Load())
+	b.Str("name", s.name).Str("version", s.cfg.Version).Str("phase", phaseNames[s.phase.Load()]).Int64("active", s.running())
 	b.Int64("goroutines", int64(runtime.NumGoroutine()))
 }
 

@@ -35,8 +35,6 @@ func (s *Service) Handle(ctx context.Context, req *server.Request, reply *server
 // dispatch runs a call and accounts for it.
 func (s *Service) dispatch(ctx context.Context, c *Call) error {
 	r := c.row
-	s.active.Add(1)
-	defer s.active.Add(-1)
 	r.counts.running.Add(1)
 	start := time.Now()
 	err := s.run(ctx, c, start)

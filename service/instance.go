@@ -122,7 +122,7 @@ func (s *Service) Drain(ctx context.Context) error {
 	s.cfg.Topology.Update(func(t *server.State) { t.Quiescing = true })
 	s.quiesce(ctx)
 	s.phase.Store(phaseRefusing)
-	err := s.await(ctx, func() bool { return s.active.Load() == 0 && s.cursors.len() == 0 })
+	err := s.await(ctx, func() bool { return s.running() == 0 && s.cursors.len() == 0 })
 	s.phase.Store(phaseStopped)
 	s.cancel(errShutdown)
 	s.ops.kill(errShutdown, func(*Call) bool { return true })

@@ -22,6 +22,14 @@ func (n *counts) finished(took time.Duration, err error) {
 	}
 }
 
+// running is the number of calls that run.
+func (s *Service) running() (n int64) {
+	for _, r := range s.table.rows() {
+		n += r.counts.running.Load()
+	}
+	return n
+}
+
 // CommandMetrics are the numbers of a command.
 type CommandMetrics struct {
 	Name string

@@ -33,7 +33,7 @@ func TestThroughput(t *testing.T) {
 		reply.AppendDoc(canned)
 		return nil
 	})
-	const connections, rounds, roundTime = 64, 15, 300 * time.Millisecond
+	const connections, rounds, roundTime = 64, 25, 200 * time.Millisecond
 	request := wire.AppendMsg(nil, 1, 0, 0, echoCommand(t, "ping"))
 	bare, echo := newLoad(t, mux, request, connections), newLoad(t, benchmarked(), request, connections)
 	bare.run(t, roundTime)

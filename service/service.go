@@ -103,9 +103,7 @@ type Service struct {
 	ops     operations
 	cursors cursors
 	unknown atomic.Int64 // commands nobody registered
-	// active is the number of calls that run.
-	active atomic.Int64
-	// phase is how far the end is; a call is counted before it looks.
+	// phase is how far the end is; a call is counted by its row before it looks.
 	phase atomic.Int32
 	// ctx ends when the drain is over; all streams derive from it.
 	ctx    context.Context

@@ -57,6 +57,13 @@ func (d Doc) Iter() Iter {
 	return Iter{buf: d[:n], pos: 4}
 }
 
+// IterFrom returns an iterator over d's elements from the one at an offset on.
+func (d Doc) IterFrom(at int) Iter {
+	it := d.Iter()
+	it.pos = max(it.pos, at)
+	return it
+}
+
 // Next moves to the next element and says whether there is one.
 func (it *Iter) Next() bool {
 	if it.err != nil || it.pos >= len(it.buf)-1 {

@@ -64,6 +64,10 @@ type Call struct {
 	args    []argument
 	space   [12]argument
 	op      operation
+
+	// What most writes need one of, allocated with the call.
+	once   once
+	update [1]database.UpdateStatement
 }
 
 // argument is an argument the client gave.

@@ -28,7 +28,7 @@ var updateStatementFields = []Field{
 
 // updateStatements reads the statements of an update.
 func (c *Call) updateStatements() ([]database.UpdateStatement, error) {
-	list := make([]database.UpdateStatement, 0, 1)
+	list := c.update[:0]
 	let := c.Doc("let")
 	err := c.Documents("updates", func(_ int, d bsonval.Doc) error {
 		var v [13]bsonval.Value
@@ -156,7 +156,8 @@ type once struct {
 
 // beginOnce begins the write of a command with so many statements.
 func (c *Call) beginOnce(ctx context.Context, statements int) (*once, error) {
-	o := &once{c: c}
+	o := &c.once
+	*o = once{c: c}
 	if !c.HasTxnNumber {
 		return o, nil
 	}

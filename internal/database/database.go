@@ -65,6 +65,7 @@ type DB struct {
 	ids          objectIDs
 	hints        idHints
 	writers      sync.Pool // of *writer
+	updaters     sync.Pool // of *updater
 	snapshots    snapshots
 
 	settings       atomic.Pointer[settingsByHash] // nil for none
@@ -112,6 +113,7 @@ func Open(ctx context.Context, cfg Config) (*DB, error) {
 	}
 	d.ids.init()
 	d.hints.init()
+	d.updaters.New = func() any { return &updater{} }
 	d.snapshots.init(cfg.Engine)
 	d.cursors = newCursors(cfg.CursorTimeout)
 	d.hub = newLogHub(d)
@@ -208,19 +210,23 @@ type Op struct {
 	// Outcome is what the transaction has done, when BeforeCommit is called.
 	Outcome Outcome
 
-	env      expr.Env       // what Env points to
 	settings *QuerySettings // of the command's shape; nil for none
 	settled  bool           // settings have been looked for
 }
 
 // NewOp makes an operation that begins now.
 func (d *DB) NewOp(ctx context.Context) *Op {
-	op := &Op{env: expr.Env{NowMS: time.Now().UnixMilli(), Rand: rand.Float64, Ctx: ctx}}
+	op := &struct { // in one allocation
+		Op
+		env    expr.Env
+		script js.Session
+	}{env: expr.Env{NowMS: time.Now().UnixMilli(), Rand: rand.Float64, Ctx: ctx}}
 	op.Env = &op.env
 	if d.js != nil {
-		op.env.JS = d.js.NewSession()
+		d.js.Begin(&op.script)
+		op.env.JS = &op.script
 	}
-	return op
+	return &op.Op
 }
 
 // tempFile makes a scratch file without a name.

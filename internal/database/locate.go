@@ -22,6 +22,8 @@ type target struct {
 	doc bsonval.Doc // not the engine's bytes; valid until the next one is looked for
 	// index is the array element that the filter matched, -1 for none.
 	index int
+	// claimed says that the transaction has claimed the record.
+	claimed bool
 }
 
 // selection is what the writes of one statement look for.
@@ -80,7 +82,7 @@ func (w *writer) first(ctx context.Context, s *selection) (t target, ok bool, er
 	if err != nil {
 		return t, false, err
 	}
-	t = target{row.ID, row.Doc.Clone(), -1}
+	t = target{id: row.ID, doc: row.Doc.Clone(), index: -1}
 	if s.index {
 		_, t.index, err = s.matcher.MatchIndex(ec, t.doc)
 	}
@@ -148,10 +150,10 @@ func (w *writer) byID(ctx context.Context, s *selection) (t target, ok bool, err
 	return w.found(id, doc), true, nil
 }
 
-// found is the target with an _id.
+// found is the target with an _id, which has been claimed.
 func (w *writer) found(id storage.RecordID, doc []byte) target {
 	w.room.old = append(w.room.old[:0], doc...)
-	return target{id, w.room.old, -1}
+	return target{id: id, doc: w.room.old, index: -1, claimed: true}
 }
 
 // claim claims a record, which makes the version read the newest, and reads it.
@@ -212,7 +214,7 @@ func (w *writer) again(ctx context.Context, id storage.RecordID, m *match.Matche
 	if err != nil {
 		return t, false, err
 	}
-	t = target{id, bsonval.Doc(doc).Clone(), -1}
+	t = target{id: id, doc: bsonval.Doc(doc).Clone(), index: -1}
 	ok, t.index, err = m.MatchIndex(ec, t.doc)
 	return t, ok, err
 }

@@ -49,10 +49,13 @@ type updater struct {
 
 	as      logForm
 	targets *oplog.Targets // what the operators name; nil for other updates
+
+	planned bool // the planner has seen the filter, and may keep it
 }
 
 func (d *DB) newUpdater(op *Op, ns Namespace, s *UpdateStatement) (*updater, error) {
-	u := &updater{s: s}
+	u := d.updaters.Get().(*updater)
+	u.s = s
 	if err := u.c.init(op, d.defined(op, ns), s.Collation, s.Let); err != nil {
 		return nil, err
 	}
@@ -75,6 +78,16 @@ func (d *DB) newUpdater(op *Op, ns Namespace, s *UpdateStatement) (*updater, err
 		}
 	}
 	return u, nil
+}
+
+// release gives the updater of a finished statement back, if nothing else can have kept
+// a part of it.
+func (u *updater) release(d *DB) {
+	if u.planned || u.ec != nil || u.prog.Kind() != update.Operators {
+		return
+	}
+	*u = updater{}
+	d.updaters.Put(u)
 }
 
 func (u *updater) compile(op *Op, ns Namespace) error {
@@ -106,6 +119,7 @@ func (d *DB) Update(ctx context.Context, op *Op, ns Namespace, s *UpdateStatemen
 		res, err = d.updateMany(ctx, op, ns, u)
 	} else {
 		res, err = d.updateFirst(ctx, op, ns, u)
+		u.release(d)
 	}
 	d.Metrics.Updated.Add(res.Modified)
 	return res, err
@@ -186,6 +200,7 @@ func (u *updater) selection(w *writer) (*selection, error) {
 			sel.matcher, err = u.c.filter(sel.filter, 0)
 		}
 	}
+	u.planned = sel.matcher != nil
 	if u.prog.NeedsContext() {
 		u.ec = u.c.context()
 	}
@@ -195,14 +210,18 @@ func (u *updater) selection(w *writer) (*selection, error) {
 // change applies the update to a record and returns the new version, which is valid
 // until the next change.
 func (w *writer) change(ctx context.Context, u *updater, t target) (doc bsonval.Doc, changed bool, err error) {
-	if err := w.txn.Lock(ctx, w.coll.Table, t.id); err != nil {
-		return nil, false, err
+	if !t.claimed {
+		if err := w.txn.Lock(ctx, w.coll.Table, t.id); err != nil {
+			return nil, false, err
+		}
 	}
 	doc, changed, err = u.prog.Apply(u.ec, t.doc, update.Input{ArrayIndex: t.index, Room: w.room.new})
 	if err != nil || !changed {
 		return t.doc, false, err
 	}
-	w.room.new = doc
+	if u.prog.Kind() == update.Operators { // the others' documents may share bytes with something else
+		w.room.new = doc
+	}
 	if len(doc) > bsonval.MaxDocumentBytes {
 		return nil, false, mongoerr.New(mongoerr.BSONObjectTooLarge,
 			"Resulting document after update is larger than %d", bsonval.MaxDocumentBytes)

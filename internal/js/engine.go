@@ -72,7 +72,14 @@ func (l Limits) withDefaults() Limits {
 
 // NewSession makes the JavaScript world of one command. It costs nothing until
 // the first call.
-func (e *Engine) NewSession() *Session { return &Session{engine: e, id: e.sessions.Add(1)} }
+func (e *Engine) NewSession() *Session {
+	s := &Session{}
+	e.Begin(s)
+	return s
+}
+
+// Begin is NewSession in a zero Session.
+func (e *Engine) Begin(s *Session) { s.engine, s.id = e, e.sessions.Add(1) }
 
 // function is what is known of a function's source.
 type function struct {

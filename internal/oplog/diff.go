@@ -106,15 +106,16 @@ func Diff(old, new bsonval.Doc) (diff bsonval.Doc, ok bool) {
 // document appends the diff of two documents to buf.
 func (f *Differ) document(old, new bsonval.Doc, targets *Targets) bool {
 	base, first := len(f.buf), len(f.changes)
-	a, b := old.Iter(), new.Iter()
-	moreA, moreB := a.Next(), b.Next()
+	a, b, moreA := differ(old, new)
+	moreB := b.Next()
 	for moreA && moreB {
-		if !bytes.Equal(a.Key(), b.Key()) {
+		same := bytes.Equal(a.Raw(), b.Raw())
+		if !same && !bytes.Equal(a.Key(), b.Key()) {
 			f.changes = append(f.changes, change{section: removed, key: a.Key()})
 			moreA = a.Next()
 			continue
 		}
-		if !bsonval.Identical(a.Value(), b.Value()) && !f.field(a.Value(), b.Value(), b.Key(), targets.field(b.Key())) {
+		if !same && !f.field(a.Value(), b.Value(), b.Key(), targets.field(b.Key())) {
 			return false
 		}
 		moreA, moreB = a.Next(), b.Next()
@@ -135,6 +136,17 @@ func (f *Differ) document(old, new bsonval.Doc, targets *Targets) bool {
 	f.seal(base, func() { f.sections(first) })
 	f.drop(first)
 	return true
+}
+
+// differ is where two documents begin to differ: a stands at the first field that new
+// does not have in the same place, which there is if more, b before that place.
+func differ(old, new bsonval.Doc) (a, b bsonval.Iter, more bool) {
+	a = old.Iter()
+	at := 4
+	for more = a.Next(); more && bytes.HasPrefix(new[at:], a.Raw()); more = a.Next() {
+		at += len(a.Raw())
+	}
+	return a, new.IterFrom(at), more
 }
 
 // removals finds the changes from..to of fields removed by their names.

@@ -209,6 +209,36 @@ func BenchmarkInsert(b *testing.B) {
 	}
 }
 
+// BenchmarkLoggedInsert inserts as a replica set does: with an entry in a log.
+func BenchmarkLoggedInsert(b *testing.B) {
+	ctx := context.Background()
+	doc := make([]byte, benchDoc)
+	for _, g := range benchGoroutines {
+		b.Run(fmt.Sprintf("store/%d", g), func(b *testing.B) {
+			s, _ := benchStore(b, 0)
+			tx := s.Begin(storage.TxnOptions{})
+			must(b, tx.CreateTable(2))
+			commit(b, tx)
+			spread(b, g, func(_, i int) error {
+				tx := s.Begin(storage.TxnOptions{})
+				defer tx.Rollback()
+				id, err := tx.Insert(ctx, 1, doc)
+				if err != nil {
+					return err
+				}
+				if err := tx.PutEntry(ctx, 1, benchKey(i), id, nil); err != nil {
+					return err
+				}
+				if err := tx.Append(ctx, 2, doc, storage.LogStamp{Time: 100, Wall: 120}); err != nil {
+					return err
+				}
+				_, err = tx.Commit(ctx)
+				return err
+			})
+		})
+	}
+}
+
 func BenchmarkUpdateByID(b *testing.B) {
 	const docs = 5000
 	s, url := benchStore(b, docs)

@@ -43,6 +43,9 @@
 //     RollbackTo queues the opposites of what was sent. SAVEPOINT would cost a
 //     subtransaction for each document of a bulk insert, of which PostgreSQL
 //     remembers 64 cheaply, and would give the claims back.
+//   - A unique key must be asked about before it is queued, unless it is above the
+//     largest of its index: from its second key on a transaction knows that one, so
+//     that a bulk insert of ascending keys (ObjectIds) travels as arrays.
 //   - Iterators are portals of the extended protocol, fetched in growing pieces:
 //     they show what was written before they were opened and nothing later.
 //   - Lock may begin the PostgreSQL transaction again, on a newer snapshot, after

@@ -47,6 +47,7 @@ type object struct {
 type objectSQL struct {
 	get, lock, exists, insert, update, remove, truncate, appendLog string
 	put, putOld, putUnique, removeEntry, lookup, holder            string
+	insertMany, putNew, putMany, maxKey                            string
 }
 
 type objectKey struct {
@@ -68,14 +69,15 @@ func (s *Store) newObject(kind byte, id, table uint32, unique bool) *object {
 	n := o.name
 	if kind == kindTable {
 		o.sql = objectSQL{
-			get:       "SELECT doc FROM " + n + " WHERE rid = $1",
-			lock:      "SELECT doc FROM " + n + " WHERE rid = $1 FOR UPDATE SKIP LOCKED",
-			exists:    "SELECT 1::int8 FROM " + n + " WHERE rid = $1",
-			insert:    "INSERT INTO " + n + " (rid, doc) VALUES ($1, $2)",
-			update:    "UPDATE " + n + " SET doc = $2 WHERE rid = $1",
-			remove:    "DELETE FROM " + n + " WHERE rid = $1",
-			truncate:  "DELETE FROM " + n + " WHERE rid < $1",
-			appendLog: s.appendSQL(n),
+			get:        "SELECT doc FROM " + n + " WHERE rid = $1",
+			lock:       "SELECT doc FROM " + n + " WHERE rid = $1 FOR UPDATE SKIP LOCKED",
+			exists:     "SELECT 1::int8 FROM " + n + " WHERE rid = $1",
+			insert:     "INSERT INTO " + n + " (rid, doc) VALUES ($1, $2)",
+			insertMany: "INSERT INTO " + n + " (rid, doc) SELECT * FROM unnest($1::int8[], $2::bytea[])",
+			update:     "UPDATE " + n + " SET doc = $2 WHERE rid = $1",
+			remove:     "DELETE FROM " + n + " WHERE rid = $1",
+			truncate:   "DELETE FROM " + n + " WHERE rid < $1",
+			appendLog:  s.appendSQL(n),
 		}
 		return o
 	}
@@ -88,6 +90,9 @@ func (s *Store) newObject(kind byte, id, table uint32, unique bool) *object {
 		put:         put,
 		putOld:      put + " RETURNING (SELECT o.bits FROM " + n + " o WHERE o.key = $1 AND o.rid = $2)",
 		putUnique:   "INSERT INTO " + n + " (key, rid, bits, tail) VALUES ($1, $2, $3, $4) ON CONFLICT (key) DO NOTHING",
+		putNew:      "INSERT INTO " + n + " (key, rid, bits, tail) VALUES ($1, $2, $3, $4)",
+		putMany:     "INSERT INTO " + n + " (key, rid, bits, tail) SELECT * FROM unnest($1::bytea[], $2::int8[], $3::bytea[], $4::bytea[])",
+		maxKey:      "SELECT key FROM " + n + " ORDER BY key DESC LIMIT 1",
 		removeEntry: "DELETE FROM " + n + " WHERE key = $1 AND rid = $2 RETURNING bits",
 		lookup: fmt.Sprintf("SELECT x.rid, t.doc FROM %s x LEFT JOIN %s.t%d t ON t.rid = x.rid WHERE x.key = $1",
 			n, s.schema, table),

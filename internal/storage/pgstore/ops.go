@@ -42,6 +42,7 @@ type op struct {
 	hadOld  bool
 	sent    bool
 	dropped bool // taken back before it was sent
+	fresh   bool // an insertion under a new record id
 }
 
 // write queues a write and notes it for RollbackTo.
@@ -98,7 +99,11 @@ func (tx *txn) flush(ctx context.Context) error {
 func (tx *txn) send() (finish func()) {
 	queue := tx.queue
 	tx.queue, tx.queued = nil, 0
-	for _, w := range queue {
+	rest := queue
+	if len(queue) >= minBulk {
+		rest = tx.sendBulk(queue)
+	}
+	for _, w := range rest {
 		if !w.dropped {
 			tx.sendOne(w)
 		}
@@ -146,7 +151,7 @@ func (tx *txn) sendOne(w *op) {
 		}
 	case opPutUnique:
 		key, tail := splitKey(w.key)
-		c.add(w.o.sql.putUnique, nil, key, c.i8(int64(w.id)), w.value, tail)
+		c.add(w.o.sql.putNew, nil, key, c.i8(int64(w.id)), w.value, tail)
 	case opRemove:
 		key, _ := splitKey(w.key)
 		c.add(w.o.sql.removeEntry, keep, key, c.i8(int64(w.id)))

@@ -28,11 +28,19 @@ var baseTables = []string{
 	"COMMENT ON TABLE $.blocks IS 'the record ids of table t<id> from which on none have been given out'",
 	"CREATE SEQUENCE $.clock",
 	"CREATE SEQUENCE $.ddl",
-	`CREATE FUNCTION $.le8(int8) RETURNS bytea LANGUAGE sql IMMUTABLE AS 'SELECT substring(b from 8 for 1) || substring(b from 7 for 1)
-		|| substring(b from 6 for 1) || substring(b from 5 for 1) || substring(b from 4 for 1) || substring(b from 3 for 1)
-		|| substring(b from 2 for 1) || substring(b from 1 for 1) FROM (SELECT int8send($1) AS b) v'`,
+	// PostgreSQL puts this into its callers' expressions.
+	"CREATE FUNCTION $.le8(int8) RETURNS bytea LANGUAGE sql IMMUTABLE AS '" + littleEndian() + "'",
 	`CREATE FUNCTION $.dropped() RETURNS trigger LANGUAGE plpgsql AS
 		'BEGIN RAISE EXCEPTION ''this table has been dropped'' USING ERRCODE = ''` + stateDropped + `''; END'`,
+}
+
+// littleEndian is the expression of a bigint's bytes in reverse.
+func littleEndian() string {
+	parts := make([]string, 8)
+	for i := range parts {
+		parts[i] = fmt.Sprintf("substring(int8send($1) from %d for 1)", 8-i)
+	}
+	return "SELECT " + strings.Join(parts, " || ")
 }
 
 // prepareSchema makes the store's schema and tables unless they exist.

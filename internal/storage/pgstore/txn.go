@@ -17,7 +17,7 @@ const (
 
 	// maxQueued and maxQueuedBytes bound what a transaction writes before it is
 	// sent.
-	maxQueued      = 256
+	maxQueued      = 1024
 	maxQueuedBytes = 1 << 20
 
 	// maxTracked is how many point reads a transaction remembers in order to move
@@ -64,6 +64,7 @@ type txn struct {
 	records map[recordKey]presence
 	keys    map[entryKey]*holding
 	meta    map[string]*metaValue
+	bounds  map[storage.IndexID]*bound
 
 	reads  [maxTracked]pointRead
 	nreads int
@@ -397,7 +398,7 @@ func (tx *txn) commitWrites(ctx context.Context, direct bool) (uint64, error) {
 	if err := tx.start(ctx); err != nil {
 		return 0, err
 	}
-	if len(tx.queue) > maxQueued/2 { // not while others wait for the lock
+	if len(tx.queue) > maxQueued/8 { // not while others wait for the lock
 		if err := tx.flush(ctx); err != nil {
 			return 0, err
 		}
@@ -511,7 +512,7 @@ func (tx *txn) end(pos uint64) {
 		}
 		tx.held = false
 	}
-	tx.log, tx.queue, tx.appends, tx.records, tx.keys, tx.meta, tx.stashed = nil, nil, nil, nil, nil, nil, nil
+	tx.log, tx.queue, tx.appends, tx.records, tx.keys, tx.meta, tx.stashed, tx.bounds = nil, nil, nil, nil, nil, nil, nil, nil
 	tx.s.openTxns.Add(-1)
 }
 

@@ -32,6 +32,9 @@ func (tx *txn) putUnique(ctx context.Context, x storage.IndexID, w *op) error {
 	if err != nil {
 		return err
 	}
+	if !h.known && tx.free(x, w.key) {
+		return tx.putFree(ctx, h, w)
+	}
 	if !h.known {
 		w.kind = opPutUnique
 		inserted, err := tx.insertKey(ctx, w)
@@ -49,7 +52,7 @@ func (tx *txn) putUnique(ctx context.Context, x storage.IndexID, w *op) error {
 	}
 	switch h.holder {
 	case 0:
-		w.kind = opPutUnique
+		return tx.putFree(ctx, h, w)
 	case w.id:
 		w.kind = opPut
 	default:
@@ -86,6 +89,7 @@ func (tx *txn) insertKey(ctx context.Context, w *op) (bool, error) {
 	finish := tx.send()
 	key, tail := splitKey(w.key)
 	n := tx.c.add(w.o.sql.putUnique, nil, key, tx.c.i8(int64(w.id)), w.value, tail)
+	tx.askBound(storage.IndexID(w.o.id), w.o)
 	if err := tx.run(ctx); err != nil {
 		return false, err
 	}

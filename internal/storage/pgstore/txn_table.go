@@ -123,7 +123,7 @@ func (tx *txn) Insert(ctx context.Context, t storage.TableID, doc []byte) (stora
 	if err != nil {
 		return 0, err
 	}
-	w := tx.write(&op{kind: opInsert, o: o, id: id, value: bytes.Clone(orEmpty(doc))})
+	w := tx.write(&op{kind: opInsert, o: o, id: id, fresh: true, value: bytes.Clone(orEmpty(doc))})
 	k := recordKey{t, id}
 	tx.know(k, present, w)
 	// Nobody knows the id yet: the claim is for those who guess it.
