@@ -153,8 +153,7 @@ func TestBrokenUpstream(t *testing.T) {
 			check(t, err)
 			br.set(mode)
 			const patience = 5 * time.Second
-			ctx, cancel := context.WithTimeout(t.Context(), patience)
-			defer cancel()
+			ctx := t.Context() // with a deadline the driver would try again and again until then
 			started := time.Now()
 			err = a.FindOne(ctx, bson.D{}).Err()
 			if n := code(err); n != 6 && n != 89 {

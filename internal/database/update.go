@@ -200,7 +200,7 @@ func (u *updater) selection(w *writer) (*selection, error) {
 			sel.matcher, err = u.c.filter(sel.filter, 0)
 		}
 	}
-	u.planned = sel.matcher != nil
+	u.planned = u.planned || sel.matcher != nil
 	if u.prog.NeedsContext() {
 		u.ec = u.c.context()
 	}

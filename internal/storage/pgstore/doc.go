@@ -55,7 +55,8 @@
 //
 // Commit sends, in one batch, the queued writes, LOCK TABLE committing, the
 // statement that draws the commit's time from the sequence clock and writes it into
-// commits (one row for each connection, so that these updates never meet), the log
+// commits (one row for each connection, so that these updates never meet; those on a
+// retained state, which may be older than that row, add one), the log
 // records stamped with it, and COMMIT. The lock makes the order of these times the
 // order in which commits become visible, in all processes, without holes; sequences
 // are outside of transactions, so a snapshot does not hide their newest value. The

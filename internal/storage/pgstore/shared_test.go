@@ -198,6 +198,42 @@ func increment(ctx context.Context, tx storage.Txn, id storage.RecordID) error {
 	return err
 }
 
+// TestWriteOnRetained commits on a state that is older than everything its
+// connection has committed.
+func TestWriteOnRetained(t *testing.T) {
+	s, err := Open(t.Context(), Config{URL: freshURL(t) + "&pool_max_conns=2"})
+	must(t, err)
+	defer s.Close()
+	tx := s.Begin(storage.TxnOptions{})
+	must(t, tx.CreateTable(1))
+	commit(t, tx)
+	r, err := s.Retain()
+	must(t, err)
+	defer r.Release()
+	ids := []storage.RecordID{insertOne(t, s, "a"), insertOne(t, s, "b")}
+	for _, id := range ids {
+		tx := s.Begin(storage.TxnOptions{At: r})
+		if _, err := tx.Get(t.Context(), 1, id); !errors.Is(err, storage.ErrNotFound) {
+			t.Fatalf("the retained state has what came later: %v", err)
+		}
+		if _, err := tx.Insert(t.Context(), 1, []byte("late")); err != nil {
+			t.Fatal(err)
+		}
+		before := s.Stats().LastCommitted
+		pos, err := tx.Commit(t.Context())
+		must(t, err)
+		if pos <= before {
+			t.Fatalf("position %d after %d", pos, before)
+		}
+		s.sweep(t.Context())
+	}
+	tx = s.Begin(storage.TxnOptions{})
+	defer tx.Rollback()
+	if got := tx.Snapshot(); got != s.Stats().LastCommitted {
+		t.Fatalf("a snapshot at %d, the last commit at %d", got, s.Stats().LastCommitted)
+	}
+}
+
 // followLog lets both processes append, and a reader in one of them follow by
 // what Durable says: it misses nothing, and learns of the other's records soon.
 func followLog(t *testing.T, a, b *Store) {

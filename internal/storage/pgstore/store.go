@@ -46,6 +46,7 @@ var _ storage.Engine = (*Store)(nil)
 
 // storeSQL are the statements on the store's own tables.
 type storeSQL struct {
+	commitOld, forgetOld                    string
 	position, commit, sync                  string
 	getMeta, putMeta, putOldMeta, dropMeta  string
 	scanMeta, scanMetaUpTo, lockCommit, ddl string
@@ -55,10 +56,13 @@ type storeSQL struct {
 func (s *Store) prepareSQL() {
 	n := s.schema
 	put := "INSERT INTO " + n + ".meta AS m (key, value) VALUES ($1, $2) ON CONFLICT (key) DO UPDATE SET value = excluded.value"
+	place := "setval('" + n + ".clock', GREATEST((SELECT last_value FROM " + n + ".clock) + $1::int8, $2::int8))"
 	s.sql = storeSQL{
 		position:     "SELECT COALESCE(max(pos), 0) FROM " + n + ".commits",
 		lockCommit:   "LOCK TABLE " + n + ".committing IN EXCLUSIVE MODE",
-		commit:       fmt.Sprintf("UPDATE %[1]s.commits SET pos = setval('%[1]s.clock', GREATEST((SELECT last_value FROM %[1]s.clock) + $1::int8, $2::int8)) WHERE slot = $3 RETURNING pos", n),
+		commit:       "UPDATE " + n + ".commits SET pos = " + place + " WHERE slot = $3 RETURNING pos",
+		commitOld:    "INSERT INTO " + n + ".commits (slot, pos) SELECT -pos, pos FROM (SELECT " + place + " AS pos) v RETURNING pos",
+		forgetOld:    "DELETE FROM " + n + ".commits WHERE slot < 0 AND pos < (SELECT max(pos) FROM " + n + ".commits)",
 		sync:         "UPDATE " + n + ".commits SET pos = pos WHERE slot = $1",
 		getMeta:      "SELECT value FROM " + n + ".meta WHERE key = $1",
 		putMeta:      put,

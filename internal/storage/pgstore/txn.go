@@ -460,8 +460,15 @@ func (tx *txn) sendCommit() int {
 	times = max(times, 1)
 	first := s.clock.Next(times)
 	c.add(s.sql.lockCommit, nil)
-	c.add(s.sql.commit, func(v [][]byte) { tx.lastPos = uint64(int64Of(v[0])) },
-		c.i8(int64(times)), c.i8(int64(first)+int64(times)-1), c.i8(int64(c.pg.PID())))
+	last := c.i8(int64(first) + int64(times) - 1)
+	placed := func(v [][]byte) { tx.lastPos = uint64(int64Of(v[0])) }
+	if tx.at == nil {
+		c.add(s.sql.commit, placed, c.i8(int64(times)), last, c.i8(int64(c.pg.PID())))
+	} else {
+		// The snapshot may be older than the connection's last commit, and with it
+		// than the connection's row.
+		c.add(s.sql.commitOld, placed, c.i8(int64(times)), last)
+	}
 	wall := s.clock.Now().UnixMilli()
 	n := 0
 	for _, a := range tx.appends {

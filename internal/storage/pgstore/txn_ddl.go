@@ -86,6 +86,7 @@ func (s *Store) sweep(ctx context.Context) {
 func (s *Store) sweepSome(ctx context.Context, c *conn) (more bool, err error) {
 	c.end()
 	n := s.schema
+	c.add(s.sql.forgetOld, nil)
 	var gone []*object
 	waiting := false
 	c.add("SELECT ascii(kind)::int8, id, tbl, EXISTS (SELECT 1 FROM pg_stat_activity a "+
