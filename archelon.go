@@ -100,8 +100,8 @@ func (db *DB) listen(logs *command.LogBuffer) error {
 		}
 	}
 	sc := server.Config{
-		Addresses: cfg.Listen, Handler: db.commands, Logger: db.log, MaxConnections: cfg.MaxConnections,
-		IdleTimeout: cfg.IdleTimeout, ShutdownGrace: cfg.ShutdownGrace,
+		Addresses: cfg.Listen, Handler: server.Chain(db.commands, cfg.Middleware...), Logger: db.log,
+		MaxConnections: cfg.MaxConnections, IdleTimeout: cfg.IdleTimeout, ShutdownGrace: cfg.ShutdownGrace, Trace: cfg.Trace,
 	}
 	if cfg.TLS.CertFile != "" {
 		if sc.TLS, err = cfg.TLS.Load(); err != nil {

@@ -90,6 +90,12 @@ type Config struct {
 	// 0 means 15 seconds.
 	ShutdownGrace time.Duration
 
+	// Middleware wraps the database's commands, the first outermost.
+	Middleware []server.Middleware
+
+	// Trace, if set, is called with each message, see server.Config.
+	Trace func(c *server.Conn, frame []byte, reply bool)
+
 	// Parameters are set at start as the setParameter command would, by name.
 	Parameters map[string]string
 

@@ -63,6 +63,10 @@ type Config struct {
 	// for handshakes only, as in MongoDB 8.
 	LegacyCommands bool
 
+	// Trace, if set, is called with each message received and, with reply set, sent, uncompressed, as whole frames; the
+	// bytes are valid until it returns. It is for debugging.
+	Trace func(c *Conn, frame []byte, reply bool)
+
 	// UnixSocketMode is the permission of Unix sockets. 0 means 0700: the user of the server alone.
 	UnixSocketMode os.FileMode
 }

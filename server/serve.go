@@ -99,6 +99,9 @@ func (c *Conn) serveFrame(f *frame) error {
 		}
 	}
 	r.Size = len(body)
+	if trace := c.server.cfg.Trace; trace != nil {
+		trace(c, body, false)
+	}
 	switch h.OpCode {
 	case wire.OpMsg:
 		err = r.parseMsg(body)
@@ -227,6 +230,9 @@ func (c *Conn) refuse(head []byte) error {
 
 // write sends a finished reply.
 func (c *Conn) write(r *Request, frame []byte) error {
+	if trace := c.server.cfg.Trace; trace != nil {
+		trace(c, frame, true)
+	}
 	if r.Compressor != wire.CompressorNone && !neverCompressed[r.Command] {
 		packed := wire.NewBuffer(len(frame))
 		defer packed.Release()

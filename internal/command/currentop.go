@@ -75,7 +75,9 @@ func (cs *Commands) describe(op *operation, micros int64) bsonval.Doc {
 	if op.ctx.killed.Load() != nil {
 		b.Bool("killPending", true)
 	}
-	b.Int32("numYields", 0).StartDoc("locks").End().Bool("waitingForLock", false).StartDoc("lockStats").End()
+	b.Int32("numYields", 0)
+	appendLocks(b, op.transaction)
+	b.Bool("waitingForLock", false).StartDoc("lockStats").End()
 	b.Bool("waitingForFlowControl", false).StartDoc("flowControlStats").End()
 	return b.Build()
 }

@@ -245,6 +245,20 @@ func (cs *Commands) appendTransaction(b *bsonval.Builder, s *session.Session) {
 	b.Str("expiryTime", open.Expires.UTC().Format(opTimeFormat)).End()
 }
 
+// appendLocks appends what the transaction in progress in a session, if there is one, keeps from being dropped or changed,
+// in the names that MongoDB has for the locks that do that.
+func appendLocks(b *bsonval.Builder, s *session.Session) {
+	b.StartDoc("locks")
+	if s != nil {
+		if open := s.Open(); open != nil {
+			if t, ok := open.Work.(*database.Transaction); ok && t.Held() != "" {
+				b.Str("Global", t.Held()).Str("Database", t.Held()).Str("Collection", t.Held())
+			}
+		}
+	}
+	b.End()
+}
+
 // idleTransactions describes the transactions that wait for their next statement.
 func (cs *Commands) idleTransactions() []bsonval.Doc {
 	var docs []bsonval.Doc
@@ -258,7 +272,8 @@ func (cs *Commands) idleTransactions() []bsonval.Doc {
 		b.Bool("active", false).Str("currentOpTime", now)
 		b.StartDoc("lsid").Value("id", bsonval.Binary(4, id.UUID[:])).Value("uid", bsonval.Binary(0, id.UID[:])).End()
 		cs.appendTransaction(b, s)
-		docs = append(docs, b.Bool("waitingForLock", false).StartDoc("locks").End().Build())
+		appendLocks(b, s)
+		docs = append(docs, b.Bool("waitingForLock", false).Build())
 	})
 	return docs
 }

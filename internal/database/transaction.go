@@ -3,6 +3,7 @@ package database
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"time"
 
 	"github.com/archelon-db/archelon/internal/bsonval"
@@ -43,6 +44,7 @@ type Transaction struct {
 	log     transactionLog
 	wrote   bool
 	ended   bool
+	held    atomic.Int32 // heldNothing, heldToRead or heldToWrite
 }
 
 // part is a collection that a transaction has touched.
@@ -51,6 +53,18 @@ type part struct {
 	count, bytes int64 // change of its documents so far
 	marks        []multikeyMark
 }
+
+// What a transaction holds of the collections that it has touched.
+const (
+	heldNothing = iota
+	heldToRead
+	heldToWrite
+)
+
+// Held is the mode in which the transaction holds collections, so that their
+// definitions stay: "r" if it has only read, "w" if it has written, "" if it has touched
+// none. Unlike all else it may be asked by anybody at any time.
+func (t *Transaction) Held() string { return [...]string{"", "r", "w"}[t.held.Load()] }
 
 // errAborted is the failure of an operation in a transaction that has ended.
 var errAborted = mongoerr.New(mongoerr.NoSuchTransaction, "The transaction has been aborted.")
@@ -108,6 +122,7 @@ func (t *Transaction) collection(ctx context.Context, ns Namespace) (*catalog.Co
 		}
 		if t.db.catalog.Collection(ns.DB, ns.Coll) == coll {
 			t.parts[ns] = &part{coll: coll}
+			t.held.CompareAndSwap(heldNothing, heldToRead)
 			return coll, nil
 		}
 		coll.Guard.Unshare()
@@ -187,6 +202,7 @@ func (t *Transaction) writeOnce(ctx context.Context, op *Op, ns Namespace, fn fu
 	p := t.parts[ns]
 	p.count, p.bytes, p.marks = p.count+w.count, p.bytes+w.bytes, append(p.marks, w.marks...)
 	t.wrote = true
+	t.held.Store(heldToWrite)
 	return nil
 }
 

@@ -59,6 +59,7 @@ func (t *Transaction) create(ctx context.Context, coll *catalog.Collection) erro
 	coll.Guard.Share() // as of any collection it touches; there is nobody else to do so
 	t.parts[Namespace{DB: coll.DB, Coll: coll.Name}] = &part{coll: coll}
 	t.wrote = true
+	t.held.Store(heldToWrite)
 	for _, o := range createCommands(coll) {
 		if err := t.logCommand(coll, o); err != nil {
 			return err

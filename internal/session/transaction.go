@@ -46,6 +46,8 @@ type OpenTransaction struct {
 	ReadConcern bsonval.Doc
 	// Started is when it began and Expires when it will be aborted.
 	Started, Expires time.Time
+	// Work is what it does. Only what is safe for concurrent use may be asked of it.
+	Work Work
 
 	active atomic.Int64 // nanoseconds in statements that are over
 	since  atomic.Int64 // when the present statement began, in nanoseconds since 1970; 0 for none
@@ -120,6 +122,7 @@ func (s *Session) startTransaction(number int64, start *Start) error {
 	s.number, s.phase, s.chunks, s.work = number, inProgress, nil, start.Begin()
 	s.open.Store(&OpenTransaction{
 		Number: number, ReadConcern: start.ReadConcern.Clone(), Started: now, Expires: now.Add(s.reg.TransactionLifetime()),
+		Work: s.work,
 	})
 	s.reg.transactions.begun(s)
 	return nil

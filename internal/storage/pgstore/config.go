@@ -98,7 +98,7 @@ func (c Config) parse() (*settings, error) {
 	for k, v := range map[string]string{
 		"synchronous_commit": "off", "lock_timeout": lockTimeout, "jit": "off", "plan_cache_mode": "force_generic_plan",
 		"enable_seqscan": "off", "enable_bitmapscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off", "enable_sort": "off",
-		"enable_material": "off", "max_parallel_workers_per_gather": "0",
+		"enable_material": "off", "max_parallel_workers_per_gather": "0", "idle_in_transaction_session_timeout": "0",
 	} {
 		st.work.RuntimeParams[k] = v
 	}
