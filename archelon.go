@@ -27,6 +27,7 @@ type DB struct {
 	db       *database.DB
 	commands *command.Commands
 	sessions *session.Registry
+	mounts   *mounts
 	server   *server.Server
 
 	stop     context.CancelFunc // ends Serve; used by the shutdown command and Close
@@ -56,7 +57,7 @@ func Open(cfg Config) (*DB, error) {
 	if err != nil {
 		return nil, errors.Join(err, engine.Close())
 	}
-	db := &DB{cfg: cfg, log: log, db: kernel}
+	db := &DB{cfg: cfg, log: log, db: kernel, mounts: newMounts()}
 	db.stopping, db.stop = context.WithCancel(context.Background())
 	if err := db.listen(logs); err != nil {
 		db.stop()
@@ -89,11 +90,12 @@ func (db *DB) listen(logs *command.LogBuffer) error {
 	db.commands, err = command.New(command.Config{
 		DB: db.db, Topology: topology, Hello: hello, Sessions: db.sessions, Logger: db.log, Log: logs,
 		Server: func() *server.Server { return db.server }, Version: Version(cfg.Version), Shutdown: db.stop,
-		Args: cfg.Args, Options: cfg.options(), LogLevel: cfg.LogLevel,
+		Args: cfg.Args, Options: cfg.options(), LogLevel: cfg.LogLevel, Mounted: db.mounts,
 	})
 	if err != nil {
 		return err
 	}
+	db.mounts.serve(db.commands)
 	for name, value := range cfg.Parameters {
 		if err := db.commands.SetParameter(name, value); err != nil {
 			return fmt.Errorf("set parameter %s: %w", name, err)
@@ -108,8 +110,16 @@ func (db *DB) listen(logs *command.LogBuffer) error {
 			return err
 		}
 	}
-	db.server, err = server.Listen(sc)
-	return err
+	if db.server, err = server.Listen(sc); err != nil {
+		return err
+	}
+	for _, m := range cfg.Mounts {
+		if err := db.Mount(m); err != nil {
+			db.mounts.end()
+			return errors.Join(err, db.server.Shutdown(context.Background()))
+		}
+	}
+	return nil
 }
 
 func (db *DB) dataDir() string {
@@ -120,8 +130,9 @@ func (db *DB) dataDir() string {
 }
 
 // Serve answers clients until ctx ends, a client sends the shutdown command or
-// Close is called. It stops accepting, lets running commands finish for at most
-// ShutdownGrace, and returns nil.
+// Close is called. It refuses new work for what is mounted and lets its calls and
+// cursors end while everything else is answered; then it stops accepting, lets
+// running commands finish, and returns nil. ShutdownGrace bounds it all.
 func (db *DB) Serve(ctx context.Context) error {
 	db.serving.Add(1)
 	defer db.serving.Done()
@@ -131,10 +142,38 @@ func (db *DB) Serve(ctx context.Context) error {
 	var background sync.WaitGroup
 	background.Go(func() { db.sessions.Run(ctx) })
 	db.log.Info("listening", "addresses", strings.Join(db.addresses(), " "), "posture", db.posture())
-	err := db.server.Serve(ctx)
+	loops, stopLoops := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopLoops()
+	db.mounts.run(loops)
+	background.Go(func() {
+		<-ctx.Done()
+		db.finish()
+	})
+	err := db.server.Serve(context.WithoutCancel(ctx))
 	cancel()
 	background.Wait()
+	stopLoops()
+	db.mounts.loops.Wait()
 	return err
+}
+
+// lastReplies is how long calls that were interrupted by the end have to say so.
+const lastReplies = time.Second
+
+// finish ends serving in order.
+func (db *DB) finish() {
+	end := time.Now().Add(db.cfg.ShutdownGrace)
+	grace, cancel := context.WithDeadline(context.Background(), end)
+	defer cancel()
+	if err := db.mounts.drain(grace); err != nil {
+		db.log.Warn("mounted services stopped with calls running or cursors open")
+		end = time.Now().Add(lastReplies)
+	}
+	closing, cancel := context.WithDeadline(context.Background(), end)
+	defer cancel()
+	if err := db.server.Shutdown(closing); err != nil {
+		db.log.Warn("connections were closed with commands running", "error", err)
+	}
 }
 
 func (db *DB) posture() string {
@@ -177,7 +216,9 @@ func (db *DB) Close() error {
 		grace, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		defer cancel()
 		started := time.Now()
-		db.closeErr = errors.Join(db.server.Shutdown(grace), db.db.Close())
+		err := db.server.Shutdown(grace)
+		db.mounts.end()
+		db.closeErr = errors.Join(err, db.db.Close())
 		if db.closeErr == nil {
 			db.log.Info("closed", "took_ms", time.Since(started).Milliseconds())
 		}

@@ -96,6 +96,10 @@ type Config struct {
 	// Trace, if set, is called with each message, see server.Config.
 	Trace func(c *server.Conn, frame []byte, reply bool)
 
+	// Mounts are services and remote databases that are offered at the same
+	// addresses. DB.Mount adds more.
+	Mounts []Mount
+
 	// Parameters are set at start as the setParameter command would, by name.
 	Parameters map[string]string
 
@@ -130,6 +134,9 @@ func (c *Config) ensureDefaults() {
 	}
 	if c.CacheBytes == 0 {
 		c.CacheBytes = min(max(availableMemory()/8, 32<<20), 1<<30)
+	}
+	if c.ShutdownGrace == 0 {
+		c.ShutdownGrace = server.DefaultShutdownGrace
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)

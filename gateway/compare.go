@@ -54,6 +54,7 @@ type Compare struct {
 	cfg   CompareConfig
 	log   *slog.Logger
 	proxy *Gateway // nil in ModeNormal
+	alike aliases
 
 	mu     sync.Mutex // guards the fields below
 	counts map[string]*compareCount
@@ -204,7 +205,7 @@ func (c *Compare) two(ctx context.Context, normal server.Handler, req *server.Re
 
 // judge compares, counts, logs and records.
 func (c *Compare) judge(req *server.Request, command, normal, proxy, answer bsonval.Doc) {
-	diff := Diff(command, normal, proxy)
+	diff := diffWith(command, normal, proxy, &c.alike)
 	c.mu.Lock()
 	n := c.counts[req.Command]
 	if n == nil {

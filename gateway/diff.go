@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/archelon-db/archelon/internal/bsonval"
 )
@@ -86,9 +87,12 @@ var aboutConnection = map[string]bool{
 // Diff compares the replies that two servers give to a command, and leaves out what must differ. Values are compared with
 // their types; fields of documents in their order, but for those of the reply itself and of its cursor. Results of
 // commands that ask for no order may come in any.
-func Diff(command, a, b bsonval.Doc) []Difference {
+func Diff(command, a, b bsonval.Doc) []Difference { return diffWith(command, a, b, nil) }
+
+// diffWith is Diff that learns of ids that the two servers made up for the same thing, and takes them for equal.
+func diffWith(command, a, b bsonval.Doc, alike *aliases) []Difference {
 	name, _, _ := command.First()
-	d := differ{command: strings.Clone(name)}
+	d := differ{command: strings.Clone(name), alike: alike}
 	for _, f := range []string{"sort", "pipeline"} {
 		d.ordered = d.ordered || !command.Lookup(f).IsMissing()
 	}
@@ -109,7 +113,43 @@ func Diff(command, a, b bsonval.Doc) []Difference {
 type differ struct {
 	command string
 	ordered bool
+	alike   *aliases // nil: none are known
 	out     []Difference
+}
+
+// maxAliases bounds the ids that are remembered.
+const maxAliases = 100_000
+
+// aliases are ids that one server made up, by those of the other for the same documents.
+type aliases struct {
+	mu sync.Mutex // guards of
+	of map[[objectIDLen]byte][objectIDLen]byte
+}
+
+const objectIDLen = 12
+
+// learn notes that two ids are of the same document.
+func (l *aliases) learn(a, b bsonval.Value) {
+	if l == nil || a.Type() != bsonval.TypeObjectID || b.Type() != bsonval.TypeObjectID {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.of == nil || len(l.of) >= maxAliases {
+		l.of = map[[objectIDLen]byte][objectIDLen]byte{}
+	}
+	l.of[[objectIDLen]byte(a.Bytes())] = [objectIDLen]byte(b.Bytes())
+}
+
+// same tells whether two values are known to mean the same.
+func (l *aliases) same(a, b bsonval.Value) bool {
+	if l == nil || a.Type() != bsonval.TypeObjectID {
+		return false
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	other, ok := l.of[[objectIDLen]byte(a.Bytes())]
+	return ok && other == [objectIDLen]byte(b.Bytes())
 }
 
 // rule finds what must differ.
@@ -190,6 +230,8 @@ func (d *differ) values(path string, a, b bsonval.Value, depth int) {
 		same := how == skip || a.Type() == b.Type() && (how == kind || a.IsZero() == b.IsZero())
 		if !same {
 			d.add(path, a, b)
+		} else if how == kind {
+			d.alike.learn(a, b)
 		}
 		return
 	}
@@ -200,7 +242,7 @@ func (d *differ) values(path string, a, b bsonval.Value, depth int) {
 		d.documents(path, a.Doc(), b.Doc(), depth)
 	case a.Type() == bsonval.TypeArray:
 		d.arrays(path, a.Doc(), b.Doc(), depth)
-	case !bsonval.Identical(a, b):
+	case !bsonval.Identical(a, b) && !d.alike.same(a, b):
 		d.add(path, a, b)
 	}
 }

@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"net"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -17,6 +20,7 @@ import (
 	"github.com/archelon-db/archelon"
 	"github.com/archelon-db/archelon/egress"
 	"github.com/archelon-db/archelon/gateway"
+	"github.com/archelon-db/archelon/server"
 )
 
 // three is a gateway over two databases and a service.
@@ -444,4 +448,115 @@ func code(err error) int32 {
 		return e.Code
 	}
 	return 0
+}
+
+// TestExhaust takes the replies to one getMore in a stream.
+func TestExhaust(t *testing.T) {
+	_, uri := startGateway(t, to(startDB(t, archelon.Config{})))
+	coll := connect(t, uri).Database("d").Collection("c")
+	for i := range 10 {
+		_, err := coll.InsertOne(t.Context(), bson.D{{Key: "_id", Value: i}})
+		check(t, err)
+	}
+	conn, err := egress.Connect(t.Context(), egress.Host(uri[len("mongodb://"):len(uri)-1]), &egress.ConnConfig{})
+	check(t, err)
+	defer conn.Close()
+	find, err := egress.NewCommand("d", bson.D{{Key: "find", Value: "c"}, {Key: "batchSize", Value: 2}})
+	check(t, err)
+	var reply struct {
+		Cursor struct {
+			ID        int64
+			NextBatch []bson.Raw
+		}
+	}
+	check(t, conn.Run(t.Context(), &find).Decode(&reply))
+	more, err := egress.NewCommand("d", bson.D{{Key: "getMore", Value: reply.Cursor.ID}, {Key: "collection", Value: "c"}, {Key: "batchSize", Value: 3}})
+	check(t, err)
+	replies, docs := 0, 0
+	for r := range conn.Stream(t.Context(), &more) {
+		check(t, r.Decode(&reply))
+		replies++
+		docs += len(reply.Cursor.NextBatch)
+	}
+	if docs != 8 || replies < 3 || reply.Cursor.ID != 0 {
+		t.Errorf("%d documents in %d replies", docs, replies)
+	}
+}
+
+// TestRollingRestart stops one of two gateways under load: drivers turn to the other without an error.
+func TestRollingRestart(t *testing.T) {
+	db := startDB(t, archelon.Config{})
+	_, stays := startGateway(t, to(db))
+	g, err := gateway.New(gateway.Config{Table: to(db), Logger: slog.New(slog.DiscardHandler), Quiesce: 500 * time.Millisecond})
+	check(t, err)
+	t.Cleanup(g.Close)
+	ready := make(chan net.Addr, 1)
+	stop := serve(t, func(ctx context.Context) error {
+		return g.Serve(ctx, server.Config{Addresses: []string{"127.0.0.1:0"}}, func(s *server.Server) { ready <- s.Addr() })
+	})
+	c := connect(t, stays[:len(stays)-1]+","+(<-ready).String()+"/", options.Client().SetLocalThreshold(time.Second))
+	coll := c.Database("d").Collection("c")
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var wg sync.WaitGroup
+	for w := range 8 {
+		wg.Go(func() {
+			for i := 0; ctx.Err() == nil; i++ {
+				if _, err := coll.InsertOne(t.Context(), bson.D{{Key: "_id", Value: fmt.Sprint(w, "-", i)}}); err != nil {
+					t.Error(err)
+				}
+				if err := coll.FindOne(t.Context(), bson.D{}).Err(); err != nil {
+					t.Error(err)
+				}
+				if err := c.Database("d").RunCommand(t.Context(), bson.D{{Key: "count", Value: "c"}}).Err(); err != nil { // never retried by drivers
+					t.Error(err)
+				}
+			}
+		})
+	}
+	time.Sleep(300 * time.Millisecond)
+	stop()
+	time.Sleep(200 * time.Millisecond)
+	cancel()
+	wg.Wait()
+}
+
+// TestOwnCommands runs what shells ask first, and what must not reach shared connections.
+func TestOwnCommands(t *testing.T) {
+	_, c, _, _ := three(t)
+	admin := c.Database("admin")
+	for _, name := range []string{"ping", "buildInfo", "connectionStatus", "whatsmyuri", "isdbgrid", "serverStatus", "startSession", "getLog"} {
+		cmd := bson.D{{Key: name, Value: 1}}
+		if name == "getLog" {
+			cmd = bson.D{{Key: name, Value: "startupWarnings"}}
+		}
+		if err := admin.RunCommand(t.Context(), cmd).Err(); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	for name, want := range map[string]int32{"saslStart": 18, "authenticate": 18, "replSetGetStatus": 59, "shutdown": 59} {
+		if err := admin.RunCommand(t.Context(), bson.D{{Key: name, Value: 1}}).Err(); code(err) != want {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	err := c.Database("shop").RunCommand(t.Context(), bson.D{{Key: "find", Value: "c"}, {Key: "$readPreference", Value: bson.D{{Key: "mode", Value: "far"}}}}).Err()
+	if err == nil {
+		t.Error("an unknown read preference is accepted")
+	}
+	admin = c.Database("admin")
+	if err := admin.RunCommand(t.Context(), bson.D{{Key: "renameCollection", Value: "shop.orders"}, {Key: "to", Value: "shop.audit"}}).Err(); code(err) != 238 {
+		t.Errorf("rename to another upstream: %v", err)
+	}
+	_, err = c.BulkWrite(t.Context(), []mongo.ClientBulkWrite{
+		{Database: "shop", Collection: "orders", Model: mongo.NewClientInsertOneModel().SetDocument(bson.D{})},
+		{Database: "shop", Collection: "audit", Model: mongo.NewClientInsertOneModel().SetDocument(bson.D{})},
+	})
+	if err == nil || !strings.Contains(err.Error(), "different upstreams") {
+		t.Errorf("bulkWrite on two upstreams: %v", err)
+	}
+	_, err = c.BulkWrite(t.Context(), []mongo.ClientBulkWrite{
+		{Database: "shop", Collection: "orders", Model: mongo.NewClientInsertOneModel().SetDocument(bson.D{{Key: "_id", Value: 1}})},
+		{Database: "shop", Collection: "items", Model: mongo.NewClientInsertOneModel().SetDocument(bson.D{{Key: "_id", Value: 1}})},
+	})
+	check(t, err)
 }

@@ -51,7 +51,7 @@ type entry struct {
 
 // write appends a line.
 func (r *Recorder) write(db string, command, reply, other bsonval.Doc, diff string) {
-	if r == nil {
+	if r == nil || !command.Lookup("pwd").IsMissing() { // no passwords in files
 		return
 	}
 	e := entry{Time: time.Now(), DB: db, Command: bson.Raw(command), Reply: bson.Raw(reply), Other: bson.Raw(other), Diff: diff}
@@ -132,6 +132,7 @@ type player struct {
 	client   *egress.Client
 	cursors  map[int64]place
 	sessions map[string][]byte // ids recorded to those of the replay
+	alike    aliases
 }
 
 // play runs one command.
@@ -154,7 +155,7 @@ func (p *player) play(ctx context.Context, e *entry) ([]Difference, error) {
 	if old.Type() == bsonval.TypeInt64 && old.Int64() != 0 && now.Type() == bsonval.TypeInt64 {
 		p.cursors[old.Int64()] = place{now.Int64(), r.Target}
 	}
-	return Diff(command, bsonval.Doc(e.Reply), r.Body), nil
+	return diffWith(command, bsonval.Doc(e.Reply), r.Body, &p.alike), nil
 }
 
 // translate puts the replay's cursors and sessions in the place of those recorded, and drops times.

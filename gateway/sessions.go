@@ -11,6 +11,9 @@ const (
 	// pinLife is how long an unused pin is kept: as long as sessions live.
 	pinLife = 30 * time.Minute
 
+	// transactionLife is how long a transaction stays open without a statement; servers abort it then.
+	transactionLife = time.Minute
+
 	// sweepEvery is how often what is too old is looked for.
 	sweepEvery = time.Minute
 )
@@ -71,9 +74,9 @@ func (p *pins) forget(ids []sessionID) {
 func (p *pins) open(of *upstream) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	n := 0
+	n, now := 0, time.Now()
 	for _, found := range p.of {
-		if found.open && (of == nil || found.to == of) {
+		if found.open && now.Sub(found.used) < transactionLife && (of == nil || found.to == of) {
 			n++
 		}
 	}

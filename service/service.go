@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -183,6 +184,19 @@ func (t *table) rows() []*row {
 			out = append(out, r)
 		}
 	}
+	return out
+}
+
+// Commands are the names and aliases of the service's own commands, sorted: those that it adds to a database it is mounted
+// in.
+func (s *Service) Commands() []string {
+	var out []string
+	for name, r := range s.table.exact {
+		if !r.builtin {
+			out = append(out, name)
+		}
+	}
+	slices.Sort(out)
 	return out
 }
 

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/alecthomas/kong"
@@ -11,7 +12,7 @@ import (
 )
 
 // loadYAML reads a config file: a mapping from flag names, without dashes, to
-// values. Unknown names are refused.
+// values, and the list of services. Unknown names are refused.
 func loadYAML(r io.Reader) (kong.Resolver, error) {
 	y := &yamlResolver{name: "config file", values: map[string]any{}}
 	if f, ok := r.(*os.File); ok {
@@ -42,8 +43,21 @@ func (y *yamlResolver) Validate(app *kong.Application) error {
 	}
 	walk(app.Node)
 	for name := range y.values {
-		if !known[name] {
+		if !known[name] && !slices.Contains(tableKeys, name) {
 			return fmt.Errorf("%s: %q is not a flag of any command; see `archelon serve --help`", y.name, name)
+		}
+	}
+	return nil
+}
+
+// checkTable refuses the routes of a gateway for other commands.
+func (y *yamlResolver) checkTable(command *kong.Context) error {
+	if command == nil || command.Selected() == nil || command.Selected().Name == "gateway" {
+		return nil
+	}
+	for _, name := range tableKeys {
+		if _, ok := y.values[name]; ok {
+			return fmt.Errorf("%s: %q is for `archelon gateway`", y.name, name)
 		}
 	}
 	return nil
@@ -51,11 +65,17 @@ func (y *yamlResolver) Validate(app *kong.Application) error {
 
 // Resolve gives a flag its value from the file, unless the environment has one.
 // Lists and mappings become what the command line takes.
-func (y *yamlResolver) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
+func (y *yamlResolver) Resolve(command *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
+	if err := y.checkTable(command); err != nil {
+		return nil, err
+	}
 	for _, env := range flag.Envs {
 		if _, ok := os.LookupEnv(env); ok {
 			return nil, nil
 		}
+	}
+	if flag.Name == servicesKey {
+		return y.values[flag.Name], nil
 	}
 	switch v := y.values[flag.Name].(type) {
 	case nil:

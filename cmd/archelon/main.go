@@ -22,6 +22,8 @@ type cli struct {
 	Config kong.ConfigFlag `help:"Read flags of the command from this YAML file." placeholder:"FILE" env:"ARCHELON_CONFIG"`
 
 	Serve   serveCommand   `cmd:"" help:"Run the database."`
+	Gateway gatewayCommand `cmd:"" help:"Put one address in front of several databases and services."`
+	Replay  replayCommand  `cmd:"" help:"Run recorded commands again and compare the replies."`
 	Import  importCommand  `cmd:"" help:"Load a JSON, CSV or BSON file into a server."`
 	Bench   benchCommand   `cmd:"" help:"Measure a server with fixed workloads."`
 	Version versionCommand `cmd:"" help:"Print the version."`
@@ -66,5 +68,6 @@ func newParser(ctx context.Context, c *cli) (*kong.Kong, error) {
 		kong.UsageOnError(),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
 		kong.BindTo(ctx, (*context.Context)(nil)),
+		kong.Bind(c),
 	)
 }

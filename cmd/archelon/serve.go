@@ -21,6 +21,8 @@ type serveCommand struct {
 	Data    string   `default:"./archelon-data" env:"ARCHELON_DATA" placeholder:"DIR" help:"Folder of the data; created if missing."`
 	Storage string   `default:"pebble" env:"ARCHELON_STORAGE" help:"Where documents live: pebble (in the data folder), memory (gone at exit) or postgres://user@host/database."`
 
+	proxyFlags `embed:""`
+
 	Standalone bool   `env:"ARCHELON_STANDALONE" help:"Present a stand-alone server instead of a replica set of one member."`
 	SetName    string `default:"rs0" env:"ARCHELON_SET_NAME" placeholder:"NAME" help:"Name of the replica set."`
 	Advertise  string `env:"ARCHELON_ADVERTISE" placeholder:"HOST:PORT" help:"Address that clients are told to use, for servers behind NAT or in containers. Default: the one each client reached."`
@@ -39,6 +41,8 @@ type serveCommand struct {
 	ShutdownGrace   time.Duration `default:"15s" env:"ARCHELON_SHUTDOWN_GRACE" placeholder:"DURATION" help:"How long running commands may go on after SIGTERM."`
 
 	SetParameter map[string]string `env:"ARCHELON_SET_PARAMETER" mapsep:"," placeholder:"NAME=VALUE" help:"Set a server parameter, as the setParameter command does. May be repeated."`
+
+	Services serviceList `hidden:"" help:"Services and remote databases to mount. They are listed in the config file only."`
 
 	LogLevel  string `default:"info" enum:"debug,info,warn,error" env:"ARCHELON_LOG_LEVEL" help:"Least level logged: debug, info, warn or error."`
 	LogFormat string `default:"text" enum:"text,json" env:"ARCHELON_LOG_FORMAT" help:"Form of log lines: text or json."`
@@ -63,11 +67,15 @@ addresses that only trusted clients reach.`
 // Run opens the database and serves it.
 func (s *serveCommand) Run(ctx context.Context) error {
 	limitMemory()
-	log, level, err := s.logger()
+	log, level, err := newLogger(s.LogLevel, s.LogFormat)
 	if err != nil {
 		return err
 	}
-	db, err := archelon.Open(archelon.Config{
+	mounts, err := s.Services.mounts()
+	if err != nil {
+		return err
+	}
+	cfg := archelon.Config{
 		Listen: s.Listen, Data: s.Data, Storage: s.Storage, Standalone: s.Standalone, SetName: s.SetName,
 		Advertise: s.Advertise, OplogSizeMB: s.OplogSizeMB,
 		OplogMinRetention: time.Duration(s.OplogMinRetentionHours * float64(time.Hour)),
@@ -75,26 +83,31 @@ func (s *serveCommand) Run(ctx context.Context) error {
 			CertFile: s.TLSCert, KeyFile: s.TLSKey, ClientCAFile: s.TLSClientCA, RequireClientCert: s.TLSClientCA != "",
 		},
 		CacheBytes: s.Cache, JournalInterval: s.JournalInterval, MaxConnections: s.MaxConnections,
-		IdleTimeout: s.IdleTimeout, ShutdownGrace: s.ShutdownGrace, Parameters: s.SetParameter,
+		IdleTimeout: s.IdleTimeout, ShutdownGrace: s.ShutdownGrace, Parameters: s.SetParameter, Mounts: mounts,
 		Logger: log, LogLevel: level, Version: version, Args: withoutPasswords(os.Args),
-	})
+	}
+	beside, err := s.compare(&cfg, log)
 	if err != nil {
 		return err
+	}
+	db, err := archelon.Open(cfg)
+	if err != nil {
+		return errors.Join(err, beside.Close())
 	}
 	log.Info("ready", "uri", db.URI(), "try", "mongosh "+db.URI())
 	err = db.Serve(ctx)
 	log.Info("stopping")
-	return errors.Join(err, db.Close())
+	return errors.Join(err, db.Close(), beside.Close())
 }
 
-// logger makes the log and the level that can be changed while it runs.
-func (s *serveCommand) logger() (*slog.Logger, *slog.LevelVar, error) {
+// newLogger makes the log and the level that can be changed while it runs.
+func newLogger(least, format string) (*slog.Logger, *slog.LevelVar, error) {
 	level := new(slog.LevelVar)
-	if err := level.UnmarshalText([]byte(strings.ToUpper(s.LogLevel))); err != nil {
+	if err := level.UnmarshalText([]byte(strings.ToUpper(least))); err != nil {
 		return nil, nil, fmt.Errorf("log level: %w", err)
 	}
 	options := &slog.HandlerOptions{Level: level}
-	if s.LogFormat == "json" {
+	if format == "json" {
 		return slog.New(slog.NewJSONHandler(os.Stderr, options)), level, nil
 	}
 	return slog.New(slog.NewTextHandler(os.Stderr, options)), level, nil

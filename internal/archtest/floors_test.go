@@ -34,6 +34,8 @@ var floors = map[string]int{
 
 	"internal/command": 5, "internal/importer": 5, "internal/loadgen": 5, "internal/conformance": 5,
 
+	"gateway": 5,
+
 	"": 6,
 
 	"cmd/archelon": 7, "cmd/archelon-conformance": 7, "internal/compatdoc": 7,

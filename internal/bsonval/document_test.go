@@ -306,3 +306,17 @@ func BenchmarkValidate(b *testing.B) {
 		}
 	}
 }
+
+func TestIterFrom(t *testing.T) {
+	d := NewBuilder().Int32("a", 1).Str("b", "text").Bool("c", true).Build()
+	at := 4
+	for it := d.Iter(); it.Next(); at += len(it.Raw()) {
+		from := d.IterFrom(at)
+		if !from.Next() || from.KeyStr() != it.KeyStr() || !Identical(from.Value(), it.Value()) {
+			t.Errorf("at %d: %s instead of %s", at, from.Key(), it.Key())
+		}
+	}
+	if it := d.IterFrom(at); it.Next() || it.Err() != nil {
+		t.Error("an element behind the last one", it.Err())
+	}
+}

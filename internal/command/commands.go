@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -46,11 +48,24 @@ type Config struct {
 	Args    []string
 	Options bsonval.Doc
 
+	// Mounted, if set, is what else is answered at the server's addresses: it is listed beside the commands and databases.
+	Mounted Mounted
+
 	// Shutdown ends the process in order; nil refuses the command shutdown.
 	Shutdown func()
 
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
+}
+
+// Mounted describes what is answered by others than the database.
+type Mounted interface {
+	// Databases are the names of databases that have something mounted.
+	Databases() []string
+	// Commands describes the commands mounted in a database as listCommands does.
+	Commands(ctx context.Context, db string) map[string]bsonval.Doc
+	// Status is an array with the numbers of each mount, nil if there is none.
+	Status() bsonval.Doc
 }
 
 func (c *Config) validate() error {
@@ -131,6 +146,12 @@ func New(cfg Config) (*Commands, error) {
 	cfg.Sessions.OnExpire = cs.interruptExpired
 	return cs, nil
 }
+
+// Names are the names and aliases of all commands, in no order.
+func (cs *Commands) Names() []string { return slices.Collect(maps.Keys(cs.byName)) }
+
+// Known says whether a command has this name.
+func (cs *Commands) Known(name string) bool { return cs.byName[name] != nil }
 
 // Handle implements server.Handler.
 func (cs *Commands) Handle(ctx context.Context, req *server.Request, reply *server.Reply) error {

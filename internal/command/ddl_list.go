@@ -55,9 +55,15 @@ func runListDatabases(ctx context.Context, c *Call) error {
 			names = append(names, name)
 		}
 	}
+	mounted := c.mountedDatabases(names)
+	names = append(names, mounted...)
 	slices.Sort(names)
 	var docs []bsonval.Doc
 	for _, name := range names {
+		if slices.Contains(mounted, name) {
+			docs = append(docs, describeMounted(name, c.Bool("nameOnly")))
+			continue
+		}
 		doc, err := describeDatabase(ctx, c.Database(), name, c.Bool("nameOnly"))
 		if err != nil {
 			return err
@@ -80,6 +86,23 @@ func runListDatabases(ctx context.Context, c *Call) error {
 		c.Append("totalSizeMb", bsonval.Int64(total>>20))
 	}
 	return nil
+}
+
+// mountedDatabases are those that have no collections, but something mounted.
+func (c *Call) mountedDatabases(listed []string) []string {
+	if c.Commands.cfg.Mounted == nil {
+		return nil
+	}
+	return slices.DeleteFunc(c.Commands.cfg.Mounted.Databases(), func(name string) bool { return slices.Contains(listed, name) })
+}
+
+// describeMounted describes a database without collections in a list: it has no data here.
+func describeMounted(name string, nameOnly bool) bsonval.Doc {
+	b := bsonval.NewBuilder().Str("name", name)
+	if !nameOnly {
+		b.Int64("sizeOnDisk", 0).Bool("empty", true)
+	}
+	return b.Build()
 }
 
 // describeDatabase describes a database in a list. Those listed are never empty: one without collections is gone, and

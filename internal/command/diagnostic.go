@@ -2,8 +2,10 @@ package command
 
 import (
 	"context"
+	"maps"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 
 	"github.com/archelon-db/archelon/internal/bsonval"
@@ -105,7 +107,7 @@ func runGetLog(_ context.Context, c *Call) error {
 	return nil
 }
 
-func runListCommands(_ context.Context, c *Call) error {
+func runListCommands(ctx context.Context, c *Call) error {
 	b := bsonval.NewBuilder().StartDoc("commands")
 	for _, row := range c.Commands.rows {
 		if row.Missing || row.TestOnly && !c.Commands.testCommands {
@@ -118,6 +120,12 @@ func runListCommands(_ context.Context, c *Call) error {
 			b.Add(bsonval.String("1"))
 		}
 		b.End().StartArray("deprecatedApiVersions").End().End()
+	}
+	if m := c.Commands.cfg.Mounted; m != nil {
+		mounted := m.Commands(ctx, c.DB)
+		for _, name := range slices.Sorted(maps.Keys(mounted)) {
+			b.Doc(name, mounted[name])
+		}
 	}
 	c.Reply.AppendDoc(b.End().Build())
 	return nil

@@ -62,6 +62,11 @@ func runServerStatus(_ context.Context, c *Call) error {
 		b.End()
 	}
 	b.StartDoc("archelon").Str("version", cs.cfg.Version).Str("gitVersion", cs.cfg.Commit).Int64("goroutines", int64(runtime.NumGoroutine())).End()
+	if m := cs.cfg.Mounted; m != nil {
+		if mounts := m.Status(); mounts != nil {
+			b.Value("services", bsonval.Array(mounts))
+		}
+	}
 	c.Reply.AppendDoc(b.Build())
 	return nil
 }

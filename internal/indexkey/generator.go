@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"unsafe"
 
 	"github.com/archelon-db/archelon/internal/bsonval"
 	"github.com/archelon-db/archelon/internal/keystring"
@@ -92,11 +91,14 @@ func (k *Keys) Of(g Generator, d bsonval.Doc, c bsonval.Collator) error {
 	return err
 }
 
+// maxKeptKeys is the longest list of keys of which Reset keeps the memory.
+const maxKeptKeys = 1024
+
 // Reset forgets the document and its keys. Buffers of more than so many bytes are
 // not kept.
 func (k *Keys) Reset(most int) {
 	clear(k.vals[:cap(k.vals)])
-	if cap(k.buf)+cap(k.List)*int(unsafe.Sizeof(Key{})) > most {
+	if cap(k.buf) > most || cap(k.List) > maxKeptKeys {
 		k.List, k.buf = nil, nil
 	}
 	if cap(k.enc.Key()) > most {

@@ -38,6 +38,9 @@ func (s *Store) Retain() (storage.Retained, error) {
 	defer s.gate.RUnlock()
 	s.retained.mu.Lock()
 	defer s.retained.mu.Unlock()
+	if len(s.retained.open) >= max(1, s.config.max/2) { // the others are for those who go on
+		return nil, errOverloaded("too many snapshots are open")
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), s.config.AcquireTimeout)
 	defer cancel()
 	c, err := s.pool.acquire(ctx)

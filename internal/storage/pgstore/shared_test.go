@@ -234,6 +234,30 @@ func TestWriteOnRetained(t *testing.T) {
 	}
 }
 
+// TestRetainedLeaveRoom retains states until no more are given out: writes go on.
+func TestRetainedLeaveRoom(t *testing.T) {
+	s, err := Open(t.Context(), Config{URL: freshURL(t) + "&pool_max_conns=6"})
+	must(t, err)
+	defer s.Close()
+	tx := s.Begin(storage.TxnOptions{})
+	must(t, tx.CreateTable(1))
+	commit(t, tx)
+	for n := 0; ; n++ {
+		insertOne(t, s, "x")
+		r, err := s.Retain()
+		if err == nil {
+			defer r.Release()
+			continue
+		}
+		var me *mongoerr.Error
+		if n != 3 || !errors.As(err, &me) || me.Code != mongoerr.IngressRequestRateLimitExceeded {
+			t.Fatalf("after %d: %v", n, err)
+		}
+		break
+	}
+	insertOne(t, s, "y")
+}
+
 // followLog lets both processes append, and a reader in one of them follow by
 // what Durable says: it misses nothing, and learns of the other's records soon.
 func followLog(t *testing.T, a, b *Store) {
@@ -463,7 +487,7 @@ func TestOpenErrors(t *testing.T) {
 	url := freshURL(t)
 	s := open(t, url)
 	ctx := t.Context()
-	_, err := Open(ctx, Config{URL: url})
+	_, err := Open(ctx, Config{URL: url, AcquireTimeout: 200 * time.Millisecond})
 	wantErr(t, err, ErrInUse)
 	c, err := s.pool.acquire(ctx)
 	must(t, err)

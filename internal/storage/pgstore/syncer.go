@@ -4,10 +4,12 @@ import (
 	"context"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/archelon-db/archelon/internal/mongoerr"
+	"github.com/archelon-db/archelon/internal/storage"
 )
 
 // syncer makes commits durable, in rounds that serve all who wait, and follows
@@ -77,13 +79,28 @@ func (y *syncer) connect(ctx context.Context) (*conn, error) {
 	return c, nil
 }
 
-// hold keeps other processes out as long as the connection lives.
+// hold keeps other processes out as long as the connection lives. It gives a
+// process that has just ended a moment to let go.
 func (y *syncer) hold(ctx context.Context, c *conn) error {
-	v, err := c.query(ctx, "SELECT pg_try_advisory_lock(hashtext('archelon'), hashtext($1))::int::int8", []byte(y.s.config.schema))
-	if err == nil && v[0] == 0 {
-		err = ErrInUse
+	for deadline := time.Now().Add(y.s.config.AcquireTimeout); ; {
+		v, err := c.query(ctx, "SELECT pg_try_advisory_lock(hashtext('archelon'), hashtext($1))::int::int8", []byte(y.s.config.schema))
+		if err != nil || v[0] != 0 {
+			return err
+		}
+		retry := time.NewTimer(dialPause)
+		select {
+		case <-retry.C:
+		case <-y.s.closing:
+			retry.Stop()
+			return storage.ErrClosed
+		case <-ctx.Done():
+			retry.Stop()
+			return ctx.Err()
+		}
+		if time.Now().After(deadline) {
+			return ErrInUse
+		}
 	}
-	return err
 }
 
 // round runs fn with the connection, after any other round.

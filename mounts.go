@@ -1,0 +1,402 @@
+package archelon
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/archelon-db/archelon/internal/bsonval"
+	"github.com/archelon-db/archelon/internal/command"
+	"github.com/archelon-db/archelon/internal/mongoerr"
+	"github.com/archelon-db/archelon/server"
+	"github.com/archelon-db/archelon/service"
+)
+
+// mounted is a mount that answers.
+type mounted struct {
+	Mount
+	handler server.Handler
+	close   func() // nil for nothing to close
+
+	running, total, failed atomic.Int64
+}
+
+// runner has loops of its own, such as those of subprocesses.
+type runner interface{ Run(ctx context.Context) }
+
+// drainer ends its work in order.
+type drainer interface {
+	Drain(ctx context.Context) error
+}
+
+// mounts hands commands to who answers them: what is mounted, or the database. It is the handler of the server.
+type mounts struct {
+	host *command.Commands
+	// hostNames are the database's own commands as they are written, by name in lower case.
+	hostNames map[string]string
+	table     atomic.Pointer[mountTable]
+
+	mu   sync.Mutex // serialises changes of table; guards the fields below
+	loop context.Context
+	// closed is set when nothing can be mounted any more.
+	closed bool
+	loops  sync.WaitGroup
+}
+
+// mountTable is immutable once published.
+type mountTable struct {
+	all []*mounted
+	// whole are the databases that are answered wholly by a mount.
+	whole map[string]*mounted
+	// commands are by database ("" for all) and name in lower case.
+	commands map[string]map[string]*mounted
+}
+
+var (
+	_ server.Handler  = (*mounts)(nil)
+	_ command.Mounted = (*mounts)(nil)
+)
+
+func newMounts() *mounts {
+	m := &mounts{}
+	m.table.Store(&mountTable{})
+	return m
+}
+
+// serve makes the mounts stand before the commands of the database.
+func (m *mounts) serve(host *command.Commands) {
+	m.host, m.hostNames = host, map[string]string{}
+	for _, name := range host.Names() {
+		m.hostNames[strings.ToLower(name)] = name
+	}
+}
+
+// free says whether the names of a mount are free.
+func (m *mounts) free(x *Mount) error {
+	t := m.table.Load()
+	var errs []error
+	for _, name := range x.names() {
+		if own := m.hostNames[strings.ToLower(name)]; own != "" {
+			errs = append(errs, fmt.Errorf("the command %q clashes with the database's own command %q: rename it, or mount the service as a whole database", name, own))
+		}
+	}
+	if t.whole[x.Database] != nil {
+		return errors.Join(append(errs, fmt.Errorf("the database %q is mounted already", x.Database))...)
+	}
+	if x.whole() && len(t.commands[x.Database]) > 0 {
+		errs = append(errs, fmt.Errorf("the database %q has mounted commands", x.Database))
+	}
+	for _, name := range x.names() {
+		for db, commands := range t.commands {
+			if commands[strings.ToLower(name)] != nil && (db == x.Database || db == "" || x.Database == "") {
+				errs = append(errs, fmt.Errorf("the command %q is mounted already", name))
+				break
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// add publishes a mount and runs its loops if the server runs.
+func (m *mounts) add(x *mounted) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.closed {
+		return errors.New("the server has stopped")
+	}
+	if err := m.free(&x.Mount); err != nil {
+		return err
+	}
+	old := m.table.Load()
+	t := &mountTable{all: append(slices.Clone(old.all), x), whole: maps.Clone(old.whole), commands: map[string]map[string]*mounted{}}
+	for db, commands := range old.commands {
+		t.commands[db] = maps.Clone(commands)
+	}
+	if x.whole() {
+		if t.whole == nil {
+			t.whole = map[string]*mounted{}
+		}
+		t.whole[x.Database] = x
+	} else if t.commands[x.Database] == nil {
+		t.commands[x.Database] = map[string]*mounted{}
+	}
+	for _, name := range x.names() {
+		t.commands[x.Database][strings.ToLower(name)] = x
+	}
+	m.table.Store(t)
+	if m.loop != nil {
+		m.start(m.loop, x)
+	}
+	return nil
+}
+
+func (m *mounts) start(ctx context.Context, x *mounted) {
+	if r, ok := x.handler.(runner); ok {
+		m.loops.Go(func() { r.Run(ctx) })
+	}
+}
+
+// run runs the loops of what is mounted, now or later, until ctx ends.
+func (m *mounts) run(ctx context.Context) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.loop = ctx
+	for _, x := range m.table.Load().all {
+		m.start(ctx, x)
+	}
+}
+
+// drain refuses new work for what is mounted and lets what runs finish until ctx ends.
+func (m *mounts) drain(ctx context.Context) error {
+	m.mu.Lock()
+	m.closed = true
+	m.mu.Unlock()
+	all := m.table.Load().all
+	errs := make([]error, len(all))
+	var work sync.WaitGroup
+	for i, x := range all {
+		if d, ok := x.handler.(drainer); ok {
+			work.Go(func() { errs[i] = d.Drain(ctx) })
+		}
+	}
+	work.Wait()
+	return errors.Join(errs...)
+}
+
+// end closes what is mounted. It is called once, when nothing is served any more and the context of run has ended.
+func (m *mounts) end() {
+	gone, cancel := context.WithCancel(context.Background())
+	cancel()
+	_ = m.drain(gone) // what was never served
+	m.loops.Wait()
+	for _, x := range m.table.Load().all {
+		if x.close != nil {
+			x.close()
+		}
+	}
+}
+
+// Handle implements server.Handler.
+func (m *mounts) Handle(ctx context.Context, req *server.Request, reply *server.Reply) error {
+	t := m.table.Load()
+	if len(t.all) == 0 {
+		return m.host.Handle(ctx, req, reply)
+	}
+	x := m.find(t, req)
+	if x == nil {
+		if req.Command == "endSessions" {
+			t.endSessions(ctx, req)
+		}
+		return m.host.Handle(ctx, req, reply)
+	}
+	return x.call(ctx, req, reply)
+}
+
+// find returns the mount that answers a command, nil for the database.
+func (m *mounts) find(t *mountTable, req *server.Request) *mounted {
+	if x := t.whole[req.DB]; x != nil {
+		if ownCommands[req.Command] {
+			return nil
+		}
+		return x
+	}
+	if len(t.commands) == 0 {
+		return nil
+	}
+	switch req.Command {
+	case "getMore":
+		return t.cursor(req.DB, req.Body.Lookup("collection"))
+	case "killCursors":
+		return t.cursor(req.DB, req.Body.Lookup("killCursors"))
+	case "find":
+		return t.legacyFind(req)
+	}
+	if m.host.Known(req.Command) {
+		return nil
+	}
+	return t.command(req.DB, req.Command)
+}
+
+func (t *mountTable) command(db, name string) *mounted {
+	name = strings.ToLower(name)
+	if x := t.commands[db][name]; x != nil {
+		return x
+	}
+	return t.commands[""][name]
+}
+
+// commandNamespace begins the collection of a command's cursor.
+const commandNamespace = "$cmd."
+
+// cursor returns the mount whose command a cursor is of.
+func (t *mountTable) cursor(db string, collection bsonval.Value) *mounted {
+	if collection.Type() != bsonval.TypeString {
+		return nil
+	}
+	if name, ok := strings.CutPrefix(collection.Str(), commandNamespace); ok {
+		return t.command(db, name)
+	}
+	return nil
+}
+
+// legacyFind returns the mount of a command that comes as the filter of a find on the collection `$cmd`.
+func (t *mountTable) legacyFind(req *server.Request) *mounted {
+	if _, v, _ := req.Body.First(); v.Type() != bsonval.TypeString || v.Str() != "$cmd" {
+		return nil
+	}
+	filter := req.Body.Lookup("filter")
+	if filter.Type() != bsonval.TypeDocument {
+		return nil
+	}
+	name, _, _ := filter.Doc().First()
+	return t.command(req.DB, name)
+}
+
+// endSessions tells what is mounted in this process that sessions end, which may have cursors there. Elsewhere they end by
+// themselves.
+func (t *mountTable) endSessions(ctx context.Context, req *server.Request) {
+	for _, x := range t.all {
+		if x.URI == "" {
+			// Who does not know the command has no sessions.
+			_, _ = server.Call(ctx, x.handler, server.NewRequest(req.Conn, req.DB, req.Body))
+		}
+	}
+}
+
+// call runs a command.
+func (x *mounted) call(ctx context.Context, req *server.Request, reply *server.Reply) error {
+	if !req.Body.Lookup("autocommit").IsMissing() {
+		return mongoerr.New(mongoerr.OperationNotSupportedInTransaction,
+			"Cannot run '%s' in a multi-document transaction: it is mounted, and not a command of the database.", req.Command)
+	}
+	x.running.Add(1)
+	defer x.running.Add(-1)
+	x.total.Add(1)
+	err := x.handler.Handle(ctx, req, reply)
+	if err != nil {
+		x.failed.Add(1)
+		return err
+	}
+	if x.URI != "" {
+		dropTimes(reply)
+	}
+	return nil
+}
+
+// dropTimes removes the times of another deployment from a reply: clients would bring them here.
+func dropTimes(reply *server.Reply) {
+	fields := reply.Elements()
+	if !bytes.Contains(fields, []byte("operationTime\x00")) && !bytes.Contains(fields, []byte("$clusterTime\x00")) {
+		return
+	}
+	doc, at := bsonval.BeginDoc(make([]byte, 0, len(fields)+5))
+	doc = bsonval.EndDoc(append(doc, fields...), at)
+	reply.Reset()
+	for it := bsonval.Doc(doc).Iter(); it.Next(); {
+		if name := it.KeyStr(); name != "operationTime" && name != "$clusterTime" {
+			reply.Buf = append(reply.Buf, it.Raw()...)
+		}
+	}
+}
+
+// Databases implements command.Mounted.
+func (m *mounts) Databases() []string {
+	var out []string
+	for _, x := range m.table.Load().all {
+		if x.Database != "" && !slices.Contains(out, x.Database) {
+			out = append(out, x.Database)
+		}
+	}
+	return out
+}
+
+// describing bounds how long a mount may take to describe its commands.
+const describing = 2 * time.Second
+
+// Commands implements command.Mounted: the mounts describe their commands themselves, and those who do not are described
+// in short.
+func (m *mounts) Commands(ctx context.Context, db string) map[string]bsonval.Doc {
+	t := m.table.Load()
+	out := map[string]bsonval.Doc{}
+	for _, x := range t.all {
+		if x.whole() || x.Database != "" && x.Database != db {
+			continue
+		}
+		described := x.describe(ctx, db)
+		for _, name := range x.names() {
+			switch d := described[strings.ToLower(name)]; {
+			case d.name == "":
+				out[name] = bsonval.NewBuilder().Str("help", "A mounted command, answered "+x.kind()+".").Bool("mounted", true).Build()
+			default:
+				out[d.name] = bsonval.EndDoc(bsonval.AppendElement(bytes.Clone(d.doc[:len(d.doc)-1]), "mounted", bsonval.True), 0)
+			}
+		}
+	}
+	return out
+}
+
+// description is how a mount describes a command.
+type description struct {
+	name string
+	doc  bsonval.Doc
+}
+
+// describe asks a mount for its commands, by name and alias in lower case.
+func (x *mounted) describe(ctx context.Context, db string) map[string]description {
+	ctx, cancel := context.WithTimeout(ctx, describing)
+	defer cancel()
+	out := map[string]description{}
+	reply, err := server.Call(ctx, x.handler, server.NewRequest(nil, db, bsonval.NewBuilder().Int32("listCommands", 1).Build()))
+	commands := reply.Lookup("commands")
+	if err != nil || commands.Type() != bsonval.TypeDocument {
+		return out
+	}
+	for it := commands.Doc().Iter(); it.Next(); {
+		if it.Value().Type() != bsonval.TypeDocument {
+			continue
+		}
+		d := description{strings.Clone(it.KeyStr()), it.Value().Doc()}
+		out[strings.ToLower(d.name)] = d
+		if aliases := d.doc.Lookup("aliases"); aliases.Type() == bsonval.TypeArray {
+			for a := aliases.Doc().Iter(); a.Next(); {
+				if a.Value().Type() == bsonval.TypeString {
+					out[strings.ToLower(a.Value().Str())] = d
+				}
+			}
+		}
+	}
+	return out
+}
+
+// Status implements command.Mounted.
+func (m *mounts) Status() bsonval.Doc {
+	all := m.table.Load().all
+	if len(all) == 0 {
+		return nil
+	}
+	b := bsonval.NewArrayBuilder()
+	for _, x := range all {
+		e := bsonval.NewBuilder().Str("database", x.Database).Str("answered", x.kind())
+		e.Int64("total", x.total.Load()).Int64("failed", x.failed.Load()).Int64("running", x.running.Load())
+		e.StartDoc("commands")
+		names := x.names()
+		if svc, ok := x.handler.(*service.Service); ok {
+			for _, c := range svc.Metrics() {
+				if c.Total+c.Running == 0 && !slices.Contains(names, c.Name) {
+					continue
+				}
+				e.StartDoc(c.Name).Int64("total", c.Total).Int64("failed", c.Failed).Int64("running", c.Running).
+					Int64("panics", c.Panics).Int64("latencyMicros", c.Time.Microseconds()).End()
+			}
+		}
+		b.Add(bsonval.Document(e.End().Build()))
+	}
+	return b.Build()
+}
