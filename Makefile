@@ -32,18 +32,27 @@ build-all: ## check that the binary builds for old amd64 and for arm64
 	GOOS=linux GOARCH=arm64 $(GO) build -o /dev/null ./cmd/archelon
 
 .PHONY: test
-test: vet ## run every test: unit, race, drivers, crash, conformance
+test: needs vet ## run every test: unit, race, drivers, crash, conformance
 	$(GO) test -timeout 15m . # alone: it measures what neighbours notice of hostile commands
 	$(GO) test -timeout 15m $$($(GO) list $(PKGS) | grep -v -e '/archelon$$' -e '/archelon/test/') ./cmd/archelon
 	$(GO) test -timeout 15m -count=1 ./test/... # the binary they start is none of the inputs that go test remembers
 	$(MAKE) --no-print-directory race
 	$(MAKE) --no-print-directory conformance
 
-# The race detector needs a C compiler; root installs one where it is missing.
+# What the tests need that is no Go program: a C compiler for the race detector, PostgreSQL (its programs, no cluster) for
+# the engine. Root on Debian gets what is missing; the driver tests install Node, mongosh and pymongo by themselves.
+.PHONY: needs
+needs:
+	@missing=; command -v gcc >/dev/null || missing='gcc libc6-dev'; \
+	ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null || missing="$$missing postgresql"; \
+	if [ -n "$$missing" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  mkdir -p /etc/postgresql-common; \
+	  [ -e /etc/postgresql-common/createcluster.conf ] || echo 'create_main_cluster = false' > /etc/postgresql-common/createcluster.conf; \
+	  export DEBIAN_FRONTEND=noninteractive; apt-get update -qq && \
+	    apt-get install -y -qq --no-install-recommends -o Dpkg::Options::=--force-confold $$missing; fi
+
 .PHONY: race
 race: ## run the concurrent packages under the race detector
-	@command -v gcc >/dev/null || [ "$$(id -u)" != 0 ] || \
-	  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq gcc libc6-dev; }
 	@if command -v gcc >/dev/null; then \
 	  CGO_ENABLED=1 $(GO) test -race -short -timeout 15m ./wire ./server ./egress/... ./service \
 	    ./internal/storage/... ./internal/database ./internal/session; \
@@ -66,12 +75,15 @@ fmt: ## format the code
 	gofmt -w $$(git ls-files '*.go')
 
 .PHONY: conformance
-conformance: ## compare with MongoDB's recorded replies, against the memory and the Pebble engine
+conformance: ## compare with MongoDB's recorded replies, on every engine
 ifeq ($(CONFORMANCE),)
 	@echo 'conformance: skipped: no corpus (set CONFORMANCE to its folder)'
 else
 	$(GO) run ./cmd/archelon-conformance -serve memory -dir $(CONFORMANCE) -known testdata/known-failures.txt
 	$(GO) run ./cmd/archelon-conformance -serve pebble -dir $(CONFORMANCE) -known testdata/known-failures.txt -no-table
+	@if ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1; then \
+	  $(GO) run ./cmd/archelon-conformance -serve postgres -dir $(CONFORMANCE) -known testdata/known-failures.txt -no-table; \
+	else echo 'conformance: postgres: skipped: PostgreSQL is not installed'; fi
 endif
 
 .PHONY: bench

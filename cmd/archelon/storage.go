@@ -23,15 +23,23 @@ func isPostgres(s string) bool {
 func withoutPasswords(args []string) []string {
 	out := slices.Clone(args)
 	for i, a := range out {
-		at := strings.Index(a, "postgres")
-		if at < 0 || !isPostgres(a[at:]) {
-			continue
-		}
-		if u, err := url.Parse(a[at:]); err == nil {
-			out[i] = a[:at] + u.Redacted()
-		} else {
-			out[i] = a[:at] + "postgres://…"
+		for _, scheme := range []string{"postgres://", "postgresql://", "mongodb://"} {
+			if at := strings.Index(a, scheme); at >= 0 {
+				out[i] = a[:at] + redacted(a[at:], scheme)
+				break
+			}
 		}
 	}
 	return out
+}
+
+// redacted is an address without its password. Those of several hosts are no URLs to package net/url.
+func redacted(address, scheme string) string {
+	if u, err := url.Parse(address); err == nil {
+		return u.Redacted()
+	}
+	if at := strings.LastIndex(address, "@"); at >= 0 {
+		return scheme + "…" + address[at:]
+	}
+	return scheme + "…"
 }

@@ -64,11 +64,12 @@ func RunCases(ctx context.Context, config Config, cases []Case) (Summary, error)
 		return Summary{}, err
 	}
 	started := time.Now()
-	c, err := reach(ctx, config.Addr, patience)
+	// It stays open and idle, as a driver's monitoring connection does.
+	monitor, err := reach(ctx, config.Addr, patience)
 	if err != nil {
 		return Summary{}, fmt.Errorf("no server at %s: %w", config.Addr, err)
 	}
-	c.close()
+	defer monitor.close()
 	r := runner{config: config, results: make([]Result, 0, len(cases))}
 	var parallel, serial []int
 	for i := range cases {
