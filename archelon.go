@@ -95,14 +95,14 @@ func (db *DB) listen(logs *command.LogBuffer) error {
 	if err != nil {
 		return err
 	}
-	db.mounts.serve(db.commands)
+	db.mounts.serve(db.commands, server.Chain(db.commands, cfg.Middleware...))
 	for name, value := range cfg.Parameters {
 		if err := db.commands.SetParameter(name, value); err != nil {
 			return fmt.Errorf("set parameter %s: %w", name, err)
 		}
 	}
 	sc := server.Config{
-		Addresses: cfg.Listen, Handler: server.Chain(db.commands, cfg.Middleware...), Logger: db.log,
+		Addresses: cfg.Listen, Handler: db.mounts, Logger: db.log,
 		MaxConnections: cfg.MaxConnections, IdleTimeout: cfg.IdleTimeout, ShutdownGrace: cfg.ShutdownGrace, Trace: cfg.Trace,
 	}
 	if cfg.TLS.CertFile != "" {

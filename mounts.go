@@ -38,7 +38,9 @@ type drainer interface {
 
 // mounts hands commands to who answers them: what is mounted, or the database. It is the handler of the server.
 type mounts struct {
-	host *command.Commands
+	// commands are the database's, next is what answers them.
+	commands *command.Commands
+	next     server.Handler
 	// hostNames are the database's own commands as they are written, by name in lower case.
 	hostNames map[string]string
 	table     atomic.Pointer[mountTable]
@@ -71,9 +73,9 @@ func newMounts() *mounts {
 }
 
 // serve makes the mounts stand before the commands of the database.
-func (m *mounts) serve(host *command.Commands) {
-	m.host, m.hostNames = host, map[string]string{}
-	for _, name := range host.Names() {
+func (m *mounts) serve(commands *command.Commands, next server.Handler) {
+	m.commands, m.next, m.hostNames = commands, next, map[string]string{}
+	for _, name := range commands.Names() {
 		m.hostNames[strings.ToLower(name)] = name
 	}
 }
@@ -187,14 +189,14 @@ func (m *mounts) end() {
 func (m *mounts) Handle(ctx context.Context, req *server.Request, reply *server.Reply) error {
 	t := m.table.Load()
 	if len(t.all) == 0 {
-		return m.host.Handle(ctx, req, reply)
+		return m.next.Handle(ctx, req, reply)
 	}
 	x := m.find(t, req)
 	if x == nil {
 		if req.Command == "endSessions" {
 			t.endSessions(ctx, req)
 		}
-		return m.host.Handle(ctx, req, reply)
+		return m.next.Handle(ctx, req, reply)
 	}
 	return x.call(ctx, req, reply)
 }
@@ -218,7 +220,7 @@ func (m *mounts) find(t *mountTable, req *server.Request) *mounted {
 	case "find":
 		return t.legacyFind(req)
 	}
-	if m.host.Known(req.Command) {
+	if m.commands.Known(req.Command) {
 		return nil
 	}
 	return t.command(req.DB, req.Command)
@@ -282,12 +284,29 @@ func (x *mounted) call(ctx context.Context, req *server.Request, reply *server.R
 	err := x.handler.Handle(ctx, req, reply)
 	if err != nil {
 		x.failed.Add(1)
-		return err
+		return notOurs(err)
 	}
 	if x.URI != "" {
 		dropTimes(reply)
 	}
 	return nil
+}
+
+// stateCodes are the errors by which a server tells of its own state.
+var stateCodes = map[mongoerr.Code]bool{
+	mongoerr.InterruptedAtShutdown: true, mongoerr.ShutdownInProgress: true, mongoerr.NotWritablePrimary: true,
+	mongoerr.NotPrimaryNoSecondaryOk: true, mongoerr.NotPrimaryOrSecondary: true, mongoerr.PrimarySteppedDown: true,
+	mongoerr.InterruptedDueToReplStateChange: true,
+}
+
+// notOurs rewrites errors by which a mount tells of its own state: drivers would take them for news of this server, and
+// give up their connections to it. The labels, by which they try again, stay.
+func notOurs(err error) error {
+	e := mongoerr.As(err)
+	if e == nil || !stateCodes[e.Code] {
+		return err
+	}
+	return mongoerr.New(mongoerr.HostUnreachable, "the mounted service changes its state :: caused by :: %s", e.Message).WithLabels(e.Labels...)
 }
 
 // dropTimes removes the times of another deployment from a reply: clients would bring them here.
@@ -296,14 +315,16 @@ func dropTimes(reply *server.Reply) {
 	if !bytes.Contains(fields, []byte("operationTime\x00")) && !bytes.Contains(fields, []byte("$clusterTime\x00")) {
 		return
 	}
-	doc, at := bsonval.BeginDoc(make([]byte, 0, len(fields)+5))
-	doc = bsonval.EndDoc(append(doc, fields...), at)
-	reply.Reset()
-	for it := bsonval.Doc(doc).Iter(); it.Next(); {
+	all, at := bsonval.BeginDoc(make([]byte, 0, len(fields)+5))
+	all = bsonval.EndDoc(append(all, fields...), at)
+	kept, at := bsonval.BeginDoc(make([]byte, 0, len(all)))
+	for it := bsonval.Doc(all).Iter(); it.Next(); {
 		if name := it.KeyStr(); name != "operationTime" && name != "$clusterTime" {
-			reply.Buf = append(reply.Buf, it.Raw()...)
+			kept = append(kept, it.Raw()...)
 		}
 	}
+	reply.Reset()
+	reply.AppendDoc(bsonval.EndDoc(kept, at))
 }
 
 // Databases implements command.Mounted.

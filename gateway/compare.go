@@ -137,7 +137,7 @@ func (c *Compare) Middleware(next server.Handler) server.Handler {
 			return c.one(ctx, next, req, reply)
 		case req.Command == "serverStatus":
 			return c.status(ctx, next, req, reply)
-		case aboutServer[req.Command], req.ExhaustAllowed():
+		case isAboutServer(req.Command, req.Body), req.ExhaustAllowed():
 			return next.Handle(ctx, req, reply)
 		}
 		return c.two(ctx, next, req, reply)
@@ -257,11 +257,11 @@ func (c *Compare) forOther(req *server.Request) *server.Request {
 			}
 			b.StartArray("cursors")
 			for v := ids.Doc().Iter(); v.Next(); {
-				id := v.Value().Int64()
-				if other, ok := c.paired(id); ok {
-					id = other
+				if other, ok := c.paired(v.Value().Int64()); ok && v.Value().Type() == bsonval.TypeInt64 {
+					b.Add(bsonval.Int64(other))
+				} else {
+					b.Add(v.Value())
 				}
-				b.Add(bsonval.Int64(id))
 			}
 			b.End()
 		}

@@ -113,17 +113,17 @@ func (g *Gateway) adopt(c *call, u *upstream, target egress.Host, reply bsonval.
 	}
 }
 
-func cursorNotFound(id int64) error {
-	return mongoerr.New(mongoerr.CursorNotFound, "cursor id %d not found", id)
-}
-
-// getMore asks the server that has the cursor. A client that takes a stream of replies gets one.
+// getMore asks the server that has the cursor. A client that takes a stream of replies gets one. What is no cursor of the
+// gateway's is for the upstream of the collection to refuse, since it knows how.
 func (g *Gateway) getMore(ctx context.Context, c *call, reply *server.Reply) error {
 	_, v, _ := c.req.Body.First()
-	if v.Type() != bsonval.TypeInt64 {
-		return mongoerr.New(mongoerr.TypeMismatch, "BSON field 'getMore.getMore' is the wrong type '%s', expected type 'long'", v.Type())
-	}
 	id := v.Int64()
+	if _, known := g.cursors.find(id); !known || v.Type() != bsonval.TypeInt64 {
+		if coll := c.req.Body.Lookup("collection"); coll.Type() == bsonval.TypeString {
+			c.collection = coll.Str()
+		}
+		return g.forward(ctx, c, reply)
+	}
 	for {
 		more, err := g.nextBatch(ctx, c, id, reply)
 		if err != nil || !more || !c.req.ExhaustAllowed() {
@@ -141,8 +141,8 @@ const getMoreIDOffset = 4 + 1 + len("getMore") + 1
 // nextBatch appends the reply to one getMore; more tells whether the cursor goes on.
 func (g *Gateway) nextBatch(ctx context.Context, c *call, id int64, reply *server.Reply) (more bool, err error) {
 	cur, ok := g.cursors.find(id)
-	if !ok {
-		return false, cursorNotFound(id)
+	if !ok { // it was killed between two replies of a stream
+		return false, mongoerr.New(mongoerr.CursorNotFound, "cursor id %d not found", id)
 	}
 	if cur.list != nil {
 		return g.listBatch(c, id, cur.list, reply)
@@ -162,74 +162,92 @@ func (g *Gateway) nextBatch(ctx context.Context, c *call, id int64, reply *serve
 	if at, open := cursorID(r.Body); open {
 		more = true
 		binary.LittleEndian.PutUint64(at, uint64(id))
-	} else if at != nil || !hasLabel(r.Body, mongoerr.LabelSystemOverloaded) && codeIn(r.Body) != mongoerr.MaxTimeMSExpired {
+	} else if at != nil || ended(codeIn(r.Body)) {
 		g.cursors.remove(id)
 	}
 	g.finish(c, cur.to, rewriteErrors(r.Body), reply)
 	return more, nil
 }
 
+// ended tells errors after which there is no cursor any more.
+func ended(code mongoerr.Code) bool {
+	return code == mongoerr.CursorNotFound || code == mongoerr.CursorKilled || code == mongoerr.QueryPlanKilled
+}
+
 // egressGone tells a server that has left its deployment, and its cursors with it.
 func egressGone(err error) bool { return egress.CodeOf(err) == mongoerr.HostNotFound }
 
-// killCursors tells each server that has some of the cursors, and puts the answers together.
+// killCursors tells each server that has some of the cursors, and puts the answers together. Those that the gateway does
+// not know are for the upstream of the collection, and so is a command without any.
 func (g *Gateway) killCursors(ctx context.Context, c *call, reply *server.Reply) error {
 	ids := c.req.Body.Lookup("cursors")
-	if ids.Type() != bsonval.TypeArray {
-		return mongoerr.New(mongoerr.TypeMismatch, "BSON field 'killCursors.cursors' is the wrong type '%s', expected type 'array'", ids.Type())
+	if ids.Type() != bsonval.TypeArray || ids.Doc().IsEmpty() {
+		return g.forward(ctx, c, reply)
 	}
-	type place struct {
-		to     *upstream
-		target egress.Host
-	}
-	groups := map[place]map[int64]int64{} // the ids on the server to those of the gateway
-	killed, missing := []int64{}, []int64{}
+	groups := map[cursorPlace]map[int64]int64{} // the ids on the server to those of the gateway
+	var result killed
+	var unknown cursorPlace
 	for it := ids.Doc().Iter(); it.Next(); {
-		if it.Value().Type() != bsonval.TypeInt64 {
-			return mongoerr.New(mongoerr.TypeMismatch, "BSON field 'killCursors.cursors.%s' is the wrong type '%s', expected type 'long'",
-				it.Key(), it.Value().Type())
-		}
 		id := it.Value().Int64()
 		cur, ok := g.cursors.find(id)
 		switch {
-		case !ok:
-			missing = append(missing, id)
-		case cur.list != nil:
+		case it.Value().Type() != bsonval.TypeInt64:
+			return g.forward(ctx, c, reply)
+		case ok && cur.list != nil:
 			g.cursors.remove(id)
-			killed = append(killed, id)
-		default:
-			p := place{cur.to, cur.target}
-			if groups[p] == nil {
-				groups[p] = map[int64]int64{}
+			result.killed = append(result.killed, id)
+			continue
+		case !ok:
+			if unknown.to == nil {
+				p, _, err := g.place(g.table.Load(), c)
+				if err != nil {
+					return err
+				}
+				unknown.to = p.to
 			}
-			groups[p][cur.id] = id
+			cur = cursor{to: unknown.to, id: id}
 		}
+		p := cursorPlace{cur.to, cur.target}
+		if groups[p] == nil {
+			groups[p] = map[int64]int64{}
+		}
+		groups[p][cur.id] = id
 	}
 	for p, group := range groups {
-		k, m, err := g.killOn(ctx, c, p.to, p.target, group)
-		if err != nil {
+		if err := g.killOn(ctx, c, p, group, &result); err != nil {
 			return err
 		}
-		killed, missing = append(killed, k...), append(missing, m...)
 	}
+	reply.AppendDoc(result.document())
+	return nil
+}
+
+// cursorPlace is a server that has cursors.
+type cursorPlace struct {
+	to     *upstream
+	target egress.Host
+}
+
+// killed is the result of killCursors.
+type killed struct{ killed, missing, alive []int64 }
+
+func (k *killed) document() bsonval.Doc {
 	b := bsonval.NewBuilder()
 	for _, part := range []struct {
 		name string
 		ids  []int64
-	}{{"cursorsKilled", killed}, {"cursorsNotFound", missing}, {"cursorsAlive", nil}, {"cursorsUnknown", nil}} {
+	}{{"cursorsKilled", k.killed}, {"cursorsNotFound", k.missing}, {"cursorsAlive", k.alive}, {"cursorsUnknown", nil}} {
 		b.StartArray(part.name)
 		for _, id := range part.ids {
 			b.Add(bsonval.Int64(id))
 		}
 		b.End()
 	}
-	reply.AppendDoc(b.Build())
-	return nil
+	return b.Build()
 }
 
-// killOn kills cursors on one server and returns the gateway's ids of those that were killed and that were not there. A
-// server that cannot be asked has lost them, or will drop them in time.
-func (g *Gateway) killOn(ctx context.Context, c *call, u *upstream, target egress.Host, ids map[int64]int64) (killed, missing []int64, err error) {
+// killOn kills cursors on one server. A server that cannot be asked has lost them, or will drop them in time.
+func (g *Gateway) killOn(ctx context.Context, c *call, p cursorPlace, ids map[int64]int64, result *killed) error {
 	b := bsonval.NewBuilder()
 	for it := c.req.Body.Iter(); it.Next(); {
 		switch it.KeyStr() {
@@ -244,28 +262,27 @@ func (g *Gateway) killOn(ctx context.Context, c *call, u *upstream, target egres
 			b.Value(string(it.Key()), it.Value())
 		}
 	}
-	r := u.ask(ctx, c.req.DB, b.Build(), target)
-	for _, id := range ids {
-		g.cursors.remove(id)
+	r := p.to.ask(ctx, c.req.DB, b.Build(), p.target)
+	if r.Status == nil && r.Err() != nil {
+		return r.Err()
 	}
-	if r.Err() != nil {
-		for _, id := range ids {
-			missing = append(missing, id)
-		}
-		return nil, missing, nil
-	}
-	lost := r.Body.Lookup("cursorsNotFound")
-	if lost.Type() == bsonval.TypeArray {
-		for it := lost.Doc().Iter(); it.Next(); {
-			n := it.Value().Int64()
-			if id, ok := ids[n]; ok {
-				missing = append(missing, id)
-				delete(ids, n)
+	take := func(field string, to *[]int64) {
+		if v := r.Body.Lookup(field); v.Type() == bsonval.TypeArray {
+			for it := v.Doc().Iter(); it.Next(); {
+				if id, ok := ids[it.Value().Int64()]; ok {
+					*to = append(*to, id)
+					delete(ids, it.Value().Int64())
+				}
 			}
 		}
 	}
+	take("cursorsAlive", &result.alive)
 	for _, id := range ids {
-		killed = append(killed, id)
+		g.cursors.remove(id)
 	}
-	return killed, missing, nil
+	take("cursorsKilled", &result.killed)
+	for _, id := range ids {
+		result.missing = append(result.missing, id)
+	}
+	return nil
 }

@@ -1,11 +1,13 @@
 package gateway
 
 import (
+	"encoding/binary"
 	"fmt"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/archelon-db/archelon/internal/bsonval"
 )
@@ -53,6 +55,7 @@ var mustDiffer = []struct {
 
 	// sizes and identities
 	{"listCollections", "cursor.*.*.info.uuid", kind},
+	{"getMore", "cursor.*.*.info.uuid", kind}, {"dbHash", "host", kind}, {"dbHash", "uuids.*", kind}, {"dbHash", "timeMillis", kind},
 	{"listDatabases", "databases.*.sizeOnDisk", kind}, {"listDatabases", "totalSize", kind}, {"listDatabases", "totalSizeMb", kind},
 	{"collStats", "storageSize", kind}, {"collStats", "freeStorageSize", kind}, {"collStats", "totalIndexSize", kind},
 	{"collStats", "totalSize", kind}, {"collStats", "indexSizes.*", kind}, {"collStats", "wiredTiger", skip}, {"collStats", "indexDetails", skip},
@@ -61,9 +64,17 @@ var mustDiffer = []struct {
 	{"dbStats", "totalFreeStorageSize", skip}, {"createIndexes", "commitQuorum", skip},
 	{"validate", "uuid", kind}, {"validate", "indexDetails", skip}, {"validate", "validationFailed", skip},
 
+	// defaults are told with when they were set and looked at
+	{"getDefaultRWConcern", "updateOpTime", kind}, {"getDefaultRWConcern", "updateWallClockTime", kind},
+	{"getDefaultRWConcern", "localUpdateWallClockTime", kind}, {"setDefaultRWConcern", "updateOpTime", kind},
+	{"setDefaultRWConcern", "updateWallClockTime", kind}, {"setDefaultRWConcern", "localUpdateWallClockTime", kind},
+
 	// plans
 	{"explain", "queryPlanner", skip}, {"explain", "executionStats", skip}, {"explain", "serverInfo", skip},
 	{"explain", "serverParameters", skip}, {"explain", "explainVersion", skip}, {"explain", "stages", skip},
+	{"aggregate", "queryPlanner", skip}, {"aggregate", "executionStats", skip}, {"aggregate", "serverInfo", skip},
+	{"aggregate", "serverParameters", skip}, {"aggregate", "explainVersion", skip}, {"aggregate", "stages", skip},
+	{"aggregate", "queryShapeHash", skip}, {"aggregate", "command", skip},
 	{"explain", "queryShapeHash", skip}, {"explain", "command", skip},
 
 	{"killCursors", "*", kind},
@@ -76,6 +87,22 @@ var aboutServer = map[string]bool{
 	"setParameter": true, "listCommands": true, "startSession": true, "refreshSessions": true, "features": true, "_isSelf": true,
 	"replSetGetStatus": true, "replSetGetConfig": true, "connPoolStats": true, "logRotate": true, "fsync": true, "fsyncUnlock": true,
 	"profile": true, "configureFailPoint": true, "waitForFailPoint": true, "lockInfo": true, "atlasVersion": true, "isdbgrid": true,
+}
+
+// stagesAboutServer are the first stages of pipelines about the server that runs them.
+var stagesAboutServer = map[string]bool{
+	"$currentOp": true, "$listLocalSessions": true, "$listSessions": true, "$queryStats": true, "$planCacheStats": true,
+	"$indexStats": true, "$collStats": true, "$listCatalog": true, "$listClusterCatalog": true,
+}
+
+// isAboutServer tells commands that only the server that answers is asked.
+func isAboutServer(command string, body bsonval.Doc) bool {
+	if command == "aggregate" {
+		if p := body.Lookup("pipeline"); p.Type() == bsonval.TypeArray {
+			return stagesAboutServer[firstStage(p.Doc())]
+		}
+	}
+	return aboutServer[command]
 }
 
 // aboutConnection are the commands that are between a client and the process it is connected to: no other is asked ever.
@@ -117,39 +144,55 @@ type differ struct {
 	out     []Difference
 }
 
-// maxAliases bounds the ids that are remembered.
-const maxAliases = 100_000
+const (
+	// maxAliases bounds the values that are remembered.
+	maxAliases = 100_000
 
-// aliases are ids that one server made up, by those of the other for the same documents.
+	// fresh is how old a value may be that a server has made up just now.
+	fresh = 10 * time.Second
+)
+
+// aliases are values that one server made up, ids and times, by those of the other in the same place.
 type aliases struct {
 	mu sync.Mutex // guards of
-	of map[[objectIDLen]byte][objectIDLen]byte
+	of map[string]string
 }
 
-const objectIDLen = 12
-
-// learn notes that two ids are of the same document.
-func (l *aliases) learn(a, b bsonval.Value) {
-	if l == nil || a.Type() != bsonval.TypeObjectID || b.Type() != bsonval.TypeObjectID {
-		return
+// bytesOf is a value that a server can make up as a key, and when that was. ok is false for values of other types.
+func bytesOf(v bsonval.Value) (key string, made time.Time, ok bool) {
+	switch v.Type() {
+	case bsonval.TypeObjectID:
+		return string(v.Bytes()), time.Unix(int64(binary.BigEndian.Uint32(v.Bytes())), 0), true
+	case bsonval.TypeDate:
+		return string(bsonval.AppendValue([]byte{byte(v.Type())}, v)), v.Time(), true
+	case bsonval.TypeTimestamp:
+		t, _ := v.TimestampParts()
+		return string(bsonval.AppendValue([]byte{byte(v.Type())}, v)), time.Unix(int64(t), 0), true
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.of == nil || len(l.of) >= maxAliases {
-		l.of = map[[objectIDLen]byte][objectIDLen]byte{}
-	}
-	l.of[[objectIDLen]byte(a.Bytes())] = [objectIDLen]byte(b.Bytes())
+	return "", time.Time{}, false
 }
 
-// same tells whether two values are known to mean the same.
+// same tells whether two values of a type mean the same: both servers have made theirs up just now, or had earlier. Values
+// made by the client are equal to begin with.
 func (l *aliases) same(a, b bsonval.Value) bool {
-	if l == nil || a.Type() != bsonval.TypeObjectID {
+	x, madeX, ok := bytesOf(a)
+	y, madeY, _ := bytesOf(b)
+	if l == nil || !ok {
 		return false
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	other, ok := l.of[[objectIDLen]byte(a.Bytes())]
-	return ok && other == [objectIDLen]byte(b.Bytes())
+	if other, known := l.of[x]; known && other == y {
+		return true
+	}
+	if time.Since(madeX).Abs() > fresh || time.Since(madeY).Abs() > fresh {
+		return false
+	}
+	if l.of == nil || len(l.of) >= maxAliases {
+		l.of = map[string]string{}
+	}
+	l.of[x] = y
+	return true
 }
 
 // rule finds what must differ.
@@ -231,7 +274,7 @@ func (d *differ) values(path string, a, b bsonval.Value, depth int) {
 		if !same {
 			d.add(path, a, b)
 		} else if how == kind {
-			d.alike.learn(a, b)
+			d.alike.same(a, b) // remembers them
 		}
 		return
 	}

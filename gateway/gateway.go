@@ -27,6 +27,8 @@ type Gateway struct {
 	pins    pins
 	cursors cursors
 	running atomic.Int64
+	// counters count commands, in the order of opcounters.
+	counters [len(opcounters)]atomic.Int64
 	// refusing is set when new work is refused.
 	refusing atomic.Bool
 
@@ -133,6 +135,7 @@ func (g *Gateway) Handle(ctx context.Context, req *server.Request, reply *server
 	}
 	g.running.Add(1)
 	defer g.running.Add(-1)
+	g.count(req.Command)
 	var c call
 	if err := c.parse(req); err != nil {
 		return err

@@ -4,6 +4,8 @@ import (
 	"context"
 	"crypto/rand"
 	"runtime"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -15,8 +17,33 @@ import (
 // MongoVersion is the version of MongoDB whose protocol clients can count on.
 const MongoVersion = "8.2.4"
 
+// ownCommand answers a command.
+type ownCommand = func(g *Gateway, ctx context.Context, c *call, reply *server.Reply) error
+
+// generic are the fields that all commands take, besides those that begin with a dollar sign.
+var generic = []string{
+	"lsid", "txnNumber", "maxTimeMS", "comment", "readConcern", "writeConcern", "apiVersion", "apiStrict", "apiDeprecationErrors",
+}
+
+// strict refuses fields that the command does not have.
+func strict(own ownCommand, fields ...string) ownCommand {
+	return func(g *Gateway, ctx context.Context, c *call, reply *server.Reply) error {
+		it := c.req.Body.Iter()
+		for it.Next(); it.Next(); {
+			key := it.KeyStr()
+			if !strings.HasPrefix(key, "$") && !slices.Contains(generic, key) && !slices.Contains(fields, key) {
+				return mongoerr.New(unknownField, "BSON field '%s.%s' is an unknown field.", c.name, key)
+			}
+		}
+		return own(g, ctx, c, reply)
+	}
+}
+
+// unknownField is the code for fields that a command does not have.
+const unknownField mongoerr.Code = 40415
+
 // ownCommands are those that the gateway answers itself, wherever routes would send them; hello is apart.
-var ownCommands = map[string]func(g *Gateway, ctx context.Context, c *call, reply *server.Reply) error{
+var ownCommands = map[string]ownCommand{
 	"ping":             func(*Gateway, context.Context, *call, *server.Reply) error { return nil },
 	"buildInfo":        (*Gateway).buildInfo,
 	"buildinfo":        (*Gateway).buildInfo,
@@ -59,6 +86,7 @@ func (g *Gateway) buildInfo(_ context.Context, _ *call, reply *server.Reply) err
 	b := bsonval.NewBuilder().Str("version", MongoVersion).Str("gitVersion", "").StartArray("modules").End()
 	b.Str("allocator", "go").Str("javascriptEngine", "none").Str("sysInfo", "deprecated")
 	b.StartArray("versionArray").Add(bsonval.Int32(8)).Add(bsonval.Int32(2)).Add(bsonval.Int32(4)).Add(bsonval.Int32(0)).End()
+	b.StartDoc("openssl").Str("running", "disabled").Str("compiled", "disabled").End()
 	b.Int32("bits", 64).Bool("debug", false).Int32("maxBsonObjectSize", bsonval.MaxDocumentBytes).StartArray("storageEngines").End()
 	b.StartDoc("gateway").Str("version", g.cfg.Version).Str("go", runtime.Version()).End()
 	reply.AppendDoc(b.Build())

@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"os"
+	"slices"
 
 	"github.com/archelon-db/archelon/egress"
 	"github.com/archelon-db/archelon/internal/bsonval"
@@ -17,23 +18,73 @@ func hostname() string {
 	return name
 }
 
-// serverStatus tells the counters of the gateway and what it knows of the upstreams.
+// counted are the commands that serverStatus counts under names of their own, all others are `command`.
+var counted = map[string]string{
+	"insert": "insert", "find": "query", "update": "update", "delete": "delete", "getMore": "getmore",
+}
+
+// opcounters are the names in the order of serverStatus.
+var opcounters = [...]string{"insert", "query", "update", "delete", "getmore", "command"}
+
+// count counts a command.
+func (g *Gateway) count(command string) {
+	name, ok := counted[command]
+	if !ok {
+		name = "command"
+	}
+	g.counters[slices.Index(opcounters[:], name)].Add(1)
+}
+
+// serverStatus tells the counters of the gateway and what it knows of the upstreams. Fields that are 0 or false leave the
+// section of their name out.
 func (g *Gateway) serverStatus(_ context.Context, c *call, reply *server.Reply) error {
 	up := g.uptime()
 	b := bsonval.NewBuilder().Str("host", hostname()).Str("version", MongoVersion).Str("process", "archelon-gateway").
 		Int64("pid", int64(os.Getpid())).Double("uptime", up.Seconds()).Int64("uptimeMillis", up.Milliseconds()).
 		Int64("uptimeEstimate", int64(up.Seconds())).Value("localTime", bsonval.DateTime(g.started.Add(up)))
+	for _, section := range []struct {
+		name   string
+		append func(c *call, b *bsonval.Builder)
+	}{
+		{"connections", connections}, {"network", network}, {"opcounters", g.opcounters}, {"gateway", g.describe},
+	} {
+		if v := c.req.Body.Lookup(section.name); v.IsMissing() || v.Truthy() {
+			b.StartDoc(section.name)
+			section.append(c, b)
+			b.End()
+		}
+	}
+	reply.AppendDoc(b.Build())
+	return nil
+}
+
+func connections(c *call, b *bsonval.Builder) {
 	if s := c.req.Conn.Server(); s != nil {
 		m := s.Metrics()
 		current := m.ConnectionsCurrent.Load()
-		b.StartDoc("connections").Int32("current", int32(current)).Int32("available", int32(int64(s.MaxConnections())-current)).
+		b.Int32("current", int32(current)).Int32("available", int32(int64(s.MaxConnections())-current)).
 			Int64("totalCreated", m.ConnectionsTotal.Load()).Int64("rejected", m.ConnectionsRejected.Load()).
-			Int32("active", int32(m.ConnectionsActive.Load())).End()
-		b.StartDoc("network").Int64("bytesIn", m.BytesIn.Load()).Int64("bytesOut", m.BytesOut.Load()).
-			Int64("numRequests", m.Requests.Load()).End()
+			Int32("active", int32(m.ConnectionsActive.Load()))
 	}
+}
+
+func network(c *call, b *bsonval.Builder) {
+	if s := c.req.Conn.Server(); s != nil {
+		m := s.Metrics()
+		b.Int64("bytesIn", m.BytesIn.Load()).Int64("bytesOut", m.BytesOut.Load()).Int64("numRequests", m.Requests.Load())
+	}
+}
+
+func (g *Gateway) opcounters(_ *call, b *bsonval.Builder) {
+	for i, name := range opcounters {
+		b.Int64(name, g.counters[i].Load())
+	}
+}
+
+// describe appends the section on the gateway.
+func (g *Gateway) describe(_ *call, b *bsonval.Builder) {
 	t := g.table.Load()
-	b.StartDoc("gateway").Int32("routes", int32(len(t.routes))).Int64("cursors", int64(g.cursors.open(nil))).
+	b.Int32("routes", int32(len(t.routes))).Int64("cursors", int64(g.cursors.open(nil))).
 		Int64("transactions", int64(g.pins.open(nil))).Int64("running", g.running.Load()).Bool("stopping", g.refusing.Load())
 	b.StartDoc("upstreams")
 	for _, u := range t.all() {
@@ -41,9 +92,7 @@ func (g *Gateway) serverStatus(_ context.Context, c *call, reply *server.Reply) 
 		u.describe(b)
 		b.Int64("cursors", int64(g.cursors.open(u))).Int64("transactions", int64(g.pins.open(u))).End()
 	}
-	b.End().End()
-	reply.AppendDoc(b.Build())
-	return nil
+	b.End()
 }
 
 // describe appends what is known of an upstream.

@@ -21,6 +21,7 @@ func TestPromises(t *testing.T) {
 	binary := harness.Build(t)
 	r := newReport(t)
 	t.Run("start", func(t *testing.T) { measureStart(t, r, binary) })
+	t.Run("connections", func(t *testing.T) { measureConnections(t, r, binary) })
 	t.Run("read", func(t *testing.T) { measureReads(t, r, binary) })
 	t.Run("write", func(t *testing.T) { measureWrites(t, r, binary) })
 	t.Run("index", func(t *testing.T) { measureIndex(t, r, binary) })

@@ -1,0 +1,129 @@
+package services
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+
+	"github.com/archelon-db/archelon/test/harness"
+)
+
+// serviceConfig mounts a Python program beside the data of a database, and another server's database and commands.
+const serviceConfig = `storage: memory
+shutdown-grace: 10s
+services:
+  - database: texts
+    subprocess:
+      command: [%q, %q]
+      env: {PYTHONUNBUFFERED: "1"}
+      commands: [{name: words, help: Counts the words of a text.}, sleep, where]
+      streams: [primes]
+  - {database: far, uri: %q}
+  - {database: thumbs, uri: %q, commands: [ping2]}
+`
+
+func writeConfig(t *testing.T, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "archelon.yaml")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// TestMounted serves data and services at one address and calls them with every client.
+func TestMounted(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds and runs programs: run without -short")
+	}
+	binary, addr, farAddr := harness.Build(t), harness.FreeAddr(t), harness.FreeAddr(t)
+	harness.StartWith(t, binary, farAddr, nil, "--listen", farAddr, "--storage", "memory")
+	far := "mongodb://" + farAddr + "/"
+	program := filepath.Join(harness.Root(t), "examples", "python", "words.py")
+	config := writeConfig(t, fmt.Sprintf(serviceConfig, harness.Python, program, far, far))
+	s := harness.StartWith(t, binary, addr, nil, "--config", config, "--listen", addr)
+
+	client := harness.Connect(t, options.Client().ApplyURI(s.URI()))
+	t.Run("go", func(t *testing.T) { useMounted(t, client, addr) })
+	tl := harness.InstallTools(t)
+	t.Run("mongosh", func(t *testing.T) { tl.Mongosh(t, s.URI()+"texts", "mount.js") })
+	t.Run("python", func(t *testing.T) { tl.Script(t, harness.Python, "mount.py", s.URI()) })
+	t.Run("drain", func(t *testing.T) {
+		napped := make(chan error, 1)
+		go func() {
+			napped <- client.Database("texts").RunCommand(context.Background(), bson.D{{Key: "sleep", Value: 1.5}}).Err()
+		}()
+		time.Sleep(300 * time.Millisecond) // the call is under way
+		s.Terminate(t)
+		if err := <-napped; err != nil {
+			t.Errorf("the call that ran: %v", err)
+		}
+	})
+}
+
+func useMounted(t *testing.T, client *mongo.Client, addr string) {
+	texts := client.Database("texts")
+	if _, err := texts.Collection("drafts").InsertOne(t.Context(), bson.D{{Key: "text", Value: "the quick fox"}}); err != nil {
+		t.Fatal(err)
+	}
+	reply, err := texts.RunCommand(t.Context(), bson.D{{Key: "words", Value: "the quick fox and the lazy dog"}}).Raw()
+	if err != nil || reply.Lookup("words").AsInt64() != 7 {
+		t.Errorf("%s %v", reply, err)
+	}
+	reply, err = texts.RunCommand(t.Context(), bson.D{{Key: "where", Value: 1}}).Raw()
+	if err != nil || reply.Lookup("uri").StringValue() != "mongodb://"+addr+"/texts" {
+		t.Errorf("%s %v", reply, err)
+	}
+	var ce mongo.CommandError
+	if err := texts.RunCommand(t.Context(), bson.D{{Key: "words", Value: " "}}).Err(); !errors.As(err, &ce) || ce.Code != 10000200 || ce.Name != "NoWords" {
+		t.Errorf("%v", err)
+	}
+	cur, err := texts.RunCommandCursor(t.Context(), bson.D{{Key: "primes", Value: 1}, {Key: "below", Value: 2000}, {Key: "cursor", Value: bson.D{{Key: "batchSize", Value: 20}}}})
+	var primes []bson.Raw
+	if err != nil || cur.All(t.Context(), &primes) != nil || len(primes) != 303 {
+		t.Errorf("%d primes, %v", len(primes), err)
+	}
+	if _, err := client.Database("far").Collection("c").InsertOne(t.Context(), bson.D{{Key: "x", Value: 1}}); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestMountsRefusedAtStart holds what is wrong in a config file, or on the command line.
+func TestMountsRefusedAtStart(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds and runs programs: run without -short")
+	}
+	binary := harness.Build(t)
+	for want, services := range map[string]string{
+		`mount commands of database d: the command "find" clashes with the database's own command "find"`: `[{database: d, subprocess: {command: [cat], commands: [find]}}]`,
+		`mount commands of database d: the command "Insert" clashes`:                                      `[{database: d, uri: "mongodb://localhost/", commands: [Insert]}]`,
+		`field program not found`:            `[{database: d, program: x}]`,
+		`field hint not found in a command`:  `[{database: d, subprocess: {command: [cat], commands: [{name: a, hint: b}]}}]`,
+		`the subprocess has no command`:      `[{database: d, subprocess: {commands: [a]}}]`,
+		`exactly one of a handler, a URI`:    `[{database: d}]`,
+		`is no stream and cannot be live`:    `[{database: d, subprocess: {command: [cat], commands: [{name: a, live: true}]}}]`,
+		`services are a list in the config`:  `{database: d}`,
+		`the database "admin" is the server`: `[{database: admin, uri: "mongodb://localhost/"}]`,
+	} {
+		config := writeConfig(t, "storage: memory\nlisten: 127.0.0.1:0\nservices: "+services+"\n")
+		out, err := exec.CommandContext(t.Context(), binary, "serve", "--config", config).CombinedOutput()
+		if err == nil || !strings.Contains(string(out), want) {
+			t.Errorf("%s: %v\n%s\nwant %s", services, err, bytes.TrimSpace(out), want)
+		}
+	}
+	out, err := exec.CommandContext(t.Context(), binary, "serve", "--storage", "memory", "--services", "[{database: d}]").CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "services are a list in the config file") {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
