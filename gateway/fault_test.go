@@ -171,7 +171,7 @@ func TestBrokenUpstream(t *testing.T) {
 				t.Errorf("the neighbour: %v", err)
 			}
 			br.set(passes)
-			for began := time.Now(); ; time.Sleep(20 * time.Millisecond) {
+			for began := time.Now(); ; time.Sleep(20 * time.Millisecond) { //nolint:forbidigo // it is the condition that is waited for
 				if err = a.FindOne(t.Context(), bson.D{}).Err(); err == nil {
 					break
 				}

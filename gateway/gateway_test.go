@@ -110,7 +110,7 @@ func TestForeignCollectionsAreRefused(t *testing.T) {
 		{{Key: "$out", Value: bson.D{{Key: "db", Value: "logs"}, {Key: "coll", Value: "x"}}}},
 	} {
 		_, err := orders.Aggregate(t.Context(), mongo.Pipeline{stage})
-		if e := mongo.CommandError(mongo.CommandError{}); !errors.As(err, &e) || e.Code != 238 {
+		if e := (mongo.CommandError{}); !errors.As(err, &e) || e.Code != 238 {
 			t.Errorf("%v: %v", stage, err)
 		}
 	}
@@ -514,9 +514,9 @@ func TestRollingRestart(t *testing.T) {
 			}
 		})
 	}
-	time.Sleep(300 * time.Millisecond)
+	time.Sleep(300 * time.Millisecond) //nolint:forbidigo // load before and
 	stop()
-	time.Sleep(200 * time.Millisecond)
+	time.Sleep(200 * time.Millisecond) //nolint:forbidigo // after the stop
 	cancel()
 	wg.Wait()
 }

@@ -44,12 +44,12 @@ const unknownField mongoerr.Code = 40415
 
 // ownCommands are those that the gateway answers itself, wherever routes would send them; hello is apart.
 var ownCommands = map[string]ownCommand{
-	"ping":             func(*Gateway, context.Context, *call, *server.Reply) error { return nil },
-	"buildInfo":        (*Gateway).buildInfo,
-	"buildinfo":        (*Gateway).buildInfo,
-	"connectionStatus": (*Gateway).connectionStatus,
-	"whatsmyuri":       (*Gateway).whatsMyURI,
-	"isdbgrid":         (*Gateway).isDBGrid,
+	"ping":             strict(func(*Gateway, context.Context, *call, *server.Reply) error { return nil }),
+	"buildInfo":        strict((*Gateway).buildInfo),
+	"buildinfo":        strict((*Gateway).buildInfo),
+	"connectionStatus": strict((*Gateway).connectionStatus, "showPrivileges"),
+	"whatsmyuri":       strict((*Gateway).whatsMyURI),
+	"isdbgrid":         strict((*Gateway).isDBGrid),
 	"serverStatus":     (*Gateway).serverStatus,
 	"listDatabases":    (*Gateway).listDatabases,
 	"listCollections":  (*Gateway).listCollections,
@@ -66,7 +66,7 @@ var ownCommands = map[string]ownCommand{
 	"saslStart":        refuseLogin,
 	"saslContinue":     refuseLogin,
 	"authenticate":     refuseLogin,
-	"logout":           func(*Gateway, context.Context, *call, *server.Reply) error { return nil },
+	"logout":           strict(func(*Gateway, context.Context, *call, *server.Reply) error { return nil }),
 	"replSetGetStatus": noReplication,
 	"replSetGetConfig": noReplication,
 }

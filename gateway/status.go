@@ -118,7 +118,7 @@ func (u *upstream) describe(b *bsonval.Builder) {
 		m := pools[h]
 		b.Int32("connectionsInUse", int32(m.InUse)).Int32("connectionsIdle", int32(m.Available)).
 			Int32("connectionsPending", int32(m.Connecting+m.Refreshing)).Int32("waiting", int32(m.Waiting)).
-			Int64("connectionsCreated", int64(m.Created)).End()
+			Int64("connectionsCreated", m.Created).End()
 	}
 	b.End()
 }

@@ -149,7 +149,7 @@ func (a *opApplier) insert(ctx context.Context, ns Namespace, o bsonval.Doc) (bo
 func (a *opApplier) replace(ctx context.Context, ns Namespace, filter, o bsonval.Doc, upsert bool) (bool, error) {
 	res, err := a.db.Update(ctx, a.op, ns, &UpdateStatement{Filter: filter, Update: bsonval.Document(o), Upsert: upsert})
 	if mongoerr.As(err) != nil {
-		return false, nil // counted, and told in the end
+		return false, nil //nolint:nilerr // counted, and told in the end
 	}
 	return res.Matched > 0 || !res.Upserted.IsMissing(), err
 }
@@ -181,7 +181,7 @@ func (a *opApplier) update(ctx context.Context, ns Namespace, o bsonval.Doc, o2 
 		return err
 	})
 	if mongoerr.As(err) != nil {
-		return false, nil
+		return false, nil //nolint:nilerr // counted, and told in the end
 	}
 	return found, err
 }
@@ -227,7 +227,7 @@ func (a *opApplier) remove(ctx context.Context, ns Namespace, o bsonval.Doc) (bo
 	}
 	_, err = a.db.Delete(ctx, a.op, ns, &DeleteStatement{Filter: filter})
 	if mongoerr.As(err) != nil {
-		return false, nil
+		return false, nil //nolint:nilerr // counted, and told in the end
 	}
 	return true, err
 }

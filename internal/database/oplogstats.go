@@ -104,7 +104,7 @@ func (d *DB) SetImagesExpiry(ctx context.Context, after time.Duration) error {
 	if _, err := txn.Commit(context.WithoutCancel(ctx)); err != nil {
 		return clientError(ctx, err)
 	}
-	d.imagesExpiry.Store(int64(after / time.Second * time.Second))
+	d.imagesExpiry.Store(int64(after.Truncate(time.Second)))
 	return nil
 }
 

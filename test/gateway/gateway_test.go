@@ -143,7 +143,7 @@ func TestKilledUpstream(t *testing.T) {
 	progress := func() {
 		t.Helper()
 		before := n.Load()
-		for began := time.Now(); n.Load() < before+50; time.Sleep(10 * time.Millisecond) {
+		for began := time.Now(); n.Load() < before+50; time.Sleep(10 * time.Millisecond) { //nolint:forbidigo // it is the condition that is waited for
 			if time.Since(began) > 20*time.Second {
 				t.Fatal("clients do not get on")
 			}
@@ -198,7 +198,7 @@ func TestReloadOfTheFile(t *testing.T) {
 	}
 	await := func(want int64) {
 		t.Helper()
-		for began := time.Now(); ; time.Sleep(20 * time.Millisecond) {
+		for began := time.Now(); ; time.Sleep(20 * time.Millisecond) { //nolint:forbidigo // it is the condition that is waited for
 			n, err := coll.CountDocuments(t.Context(), bson.D{})
 			if err != nil {
 				t.Fatal(err)
@@ -214,7 +214,7 @@ func TestReloadOfTheFile(t *testing.T) {
 	write(t, config, routes(two)+"# changed\n")
 	await(0)
 	write(t, config, "upstreams: oops")
-	for began := time.Now(); !strings.Contains(p.log.String(), "not taken up"); time.Sleep(20 * time.Millisecond) {
+	for began := time.Now(); !strings.Contains(p.log.String(), "not taken up"); time.Sleep(20 * time.Millisecond) { //nolint:forbidigo // it is the condition that is waited for
 		if time.Since(began) > 10*time.Second {
 			t.Fatal("a broken file goes unnoticed")
 		}

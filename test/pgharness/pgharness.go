@@ -110,7 +110,7 @@ func findBin() (string, error) {
 	}
 	var found []string
 	for _, pattern := range []string{"/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin", "/opt/homebrew/opt/postgresql@*/bin", "/usr/local/pgsql/bin"} {
-		dirs, _ := filepath.Glob(pattern) //nolint:errcheck // the patterns are well formed
+		dirs, _ := filepath.Glob(pattern) // the patterns are well formed
 		for _, d := range dirs {
 			if _, err := os.Stat(filepath.Join(d, "initdb")); err == nil {
 				found = append(found, d)
@@ -133,7 +133,7 @@ func version(path string) int {
 	if len(digits) == 0 {
 		return 0
 	}
-	n, _ := strconv.Atoi(digits[0]) //nolint:errcheck // digits only
+	n, _ := strconv.Atoi(digits[0]) // digits only
 	return n
 }
 
@@ -217,7 +217,7 @@ func (s *Server) launch() error {
 		err := cmd.Start()
 		started <- err
 		if err == nil {
-			_ = cmd.Wait() //nolint:errcheck // how it ended is told by the log
+			_ = cmd.Wait() // how it ended is told by the log
 		}
 		close(exited)
 	}()
@@ -271,8 +271,8 @@ func (s *Server) Log() string {
 // Kill ends the server and its processes at once, as a crash does.
 func (s *Server) Kill() {
 	if s.cmd != nil {
-		_ = s.cmd.Process.Kill()                              //nolint:errcheck // it may be gone
-		_ = syscall.Kill(-s.cmd.Process.Pid, syscall.SIGKILL) //nolint:errcheck // its children
+		_ = s.cmd.Process.Kill()                              // it may be gone
+		_ = syscall.Kill(-s.cmd.Process.Pid, syscall.SIGKILL) // its children
 		<-s.exited
 		s.cmd = nil
 	}
@@ -283,7 +283,7 @@ func (s *Server) Stop() {
 	if s.cmd == nil {
 		return
 	}
-	_ = s.cmd.Process.Signal(syscall.SIGINT) //nolint:errcheck // it may be gone
+	_ = s.cmd.Process.Signal(syscall.SIGINT) // it may be gone
 	select {
 	case <-s.exited:
 		s.cmd = nil

@@ -379,7 +379,9 @@ func (f *fixture) follow(n int) (map[string]bool, error) {
 		for it.Next() {
 			text, rerr := readLogRecord(it.ID(), it.Doc())
 			var w, i, k, of int
-			fmt.Sscanf(text, "%d/%d/%d/%d", &w, &i, &k, &of)
+			if rerr == nil {
+				_, rerr = fmt.Sscanf(text, "%d/%d/%d/%d", &w, &i, &k, &of)
+			}
 			if rerr == nil && (seen[text] || left > 0 && (it.ID() != last+1 || k != of-left) || left == 0 && k != 0) {
 				rerr = fmt.Errorf("record %d is %s behind %d with %d to come", it.ID(), text, last, left)
 			}

@@ -295,12 +295,19 @@ func (c *conn) watch(ctx context.Context) (stop func() bool) {
 	}
 }
 
+// alive asks the server whether it is still there.
+func (c *conn) alive() bool {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	return c.pg.Ping(ctx) == nil
+}
+
 // close ends the connection, waiting for nothing.
 func (c *conn) close() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	c.pg.Conn().SetDeadline(time.Now().Add(time.Second))
-	_ = c.pg.Close(ctx) //nolint:errcheck // there is nobody to tell
+	_ = c.pg.Conn().SetDeadline(time.Now().Add(time.Second))
+	_ = c.pg.Close(ctx)
 }
 
 // query runs one statement outside of the pool's books and returns its first

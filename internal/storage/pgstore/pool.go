@@ -62,7 +62,7 @@ func (p *pool) acquire(ctx context.Context) (*conn, error) {
 				continue // a place has become free
 			}
 		}
-		if time.Since(c.idle) > time.Second && c.pg.CheckConn() != nil {
+		if time.Since(c.idle) > time.Second && !c.alive() {
 			p.discard(c)
 			continue
 		}

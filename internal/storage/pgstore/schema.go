@@ -90,7 +90,7 @@ func (s *Store) trySchema(ctx context.Context, c *conn) error {
 	if err := c.run(ctx); err != nil {
 		c.once("ROLLBACK")
 		if !c.broken {
-			_ = c.run(ctx) //nolint:errcheck // the first error is the one to tell
+			_ = c.run(ctx) // the first error is the one to tell
 		}
 		return err
 	}

@@ -281,7 +281,7 @@ func (y *syncer) reload(ctx context.Context) error {
 }
 
 func (y *syncer) close() {
-	_ = y.round(context.Background(), func(*conn) error { return nil }) //nolint:errcheck // only to come after a round that is under way
+	_ = y.round(context.Background(), func(*conn) error { return nil }) // only to come after a round that is under way
 	y.mu.Lock()
 	defer y.mu.Unlock()
 	if y.c != nil {

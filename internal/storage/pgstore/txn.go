@@ -46,8 +46,7 @@ type txn struct {
 	seq     uint64 // of the snapshot, or unseen
 	at      *retained
 	pos     storage.Position // of the snapshot, if known
-	gen     uint64
-	lastPos uint64 // of the commit, as its statement returns it
+	lastPos uint64           // of the commit, as its statement returns it
 
 	claims  []uint64
 	touched []*object // that it writes
