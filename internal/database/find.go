@@ -366,15 +366,22 @@ func (d *DB) FindByID(ctx context.Context, ns Namespace, filter bsonval.Doc, dst
 	if !ok {
 		return dst, false, false, nil
 	}
-	txn := d.engine.Begin(storage.TxnOptions{ReadOnly: true})
-	defer txn.Rollback()
 	x := coll.IDIndex()
 	x.Uses.Add(1)
 	var buf [64]byte
 	key := keystring.Append(buf[:0], id, false, nil)
 	hint := d.hints.of(coll.Table, key)
-	if rid := hint.record(); rid != 0 {
-		if doc, err := txn.Get(ctx, coll.Table, rid); err == nil && hasID(doc, id) {
+	guess := hint.record()
+	if guess != 0 {
+		if doc := d.engine.Peek(coll.Table, guess); doc != nil && hasID(doc, id) {
+			d.Metrics.Returned.Add(1)
+			return append(dst, doc...), true, true, nil
+		}
+	}
+	txn := d.engine.Begin(storage.TxnOptions{ReadOnly: true})
+	defer txn.Rollback()
+	if guess != 0 {
+		if doc, err := txn.Get(ctx, coll.Table, guess); err == nil && hasID(doc, id) {
 			d.Metrics.Returned.Add(1)
 			return append(dst, doc...), true, true, nil
 		}

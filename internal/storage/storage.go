@@ -93,6 +93,11 @@ type Engine interface {
 	// some memory, until it is released.
 	Retain() (Retained, error)
 
+	// Peek returns a record's newest committed version if that is at hand without a
+	// transaction, or nil, which says nothing. It is for reads of one record and
+	// nothing else; nobody may change the bytes.
+	Peek(t TableID, id RecordID) []byte
+
 	// TableSize estimates the bytes a table's records and an index's entries
 	// take on disk; 0 for unknown ids.
 	TableSize(t TableID) int64

@@ -157,14 +157,19 @@ func (b *bare) insert(_ context.Context, req *server.Request, reply *server.Repl
 	return batch.Close()
 }
 
-// records calls f with each record of the folder, which is a copy of the
-// database's.
+// records calls f with each record of the last table of the folder, which is a copy
+// of the database's: the tables before it are the oplog's.
 func (b *bare) records(f func(d bsonval.Doc)) error {
 	it, err := b.db.NewIter(&pebble.IterOptions{LowerBound: []byte{'t'}, UpperBound: []byte{'u'}})
 	if err != nil {
 		return err
 	}
-	for ok := it.First(); ok; ok = it.Next() {
+	it.Last()
+	var table []byte
+	if it.Valid() {
+		table = append(table, it.Key()[:5]...)
+	}
+	for ok := it.SeekGE(table); ok; ok = it.Next() {
 		v, err := it.ValueAndErr()
 		if err != nil {
 			return err

@@ -1,5 +1,7 @@
 package pebblestore
 
+import "github.com/archelon-db/archelon/internal/storage"
+
 // The record cache keeps records that were read or written lately outside
 // Pebble, so that a point read costs one hash and one lock instead of a walk
 // through the tree. Its slots are part of the lock table's shards and share
@@ -125,6 +127,17 @@ func (lt *lockTable) cached(hash uint64, key []byte, reader, seen uint64) []byte
 		return s.value
 	}
 	return nil
+}
+
+// Peek returns a record's newest committed version if the record cache has it.
+func (s *Store) Peek(t storage.TableID, id storage.RecordID) []byte {
+	if r := s.ranges.get(prefixTable, uint32(t)); r == nil || r.dropped.Load() != 0 || r.isLog.Load() || s.closing.Load() {
+		return nil
+	}
+	var buf [recordKeyLen]byte
+	key := appendRecordKey(buf[:0], t, id)
+	// What nobody has claimed is the newest, wherever a view may be.
+	return s.locks.cached(s.locks.hash(key), key, 0, 0)
 }
 
 // keep offers a record that a transaction has read in its view at seen.

@@ -169,6 +169,9 @@ func (s *Store) Durable() (uint64, <-chan struct{}) { return s.syncer.watch() }
 // Visible returns the time up to which commits are known to be visible.
 func (s *Store) Visible() uint64 { return s.syncer.newest() }
 
+// Peek has nothing at hand: other processes may write.
+func (s *Store) Peek(storage.TableID, storage.RecordID) []byte { return nil }
+
 // TableSize estimates the bytes of a table on disk.
 func (s *Store) TableSize(t storage.TableID) int64 { return s.objectSize(kindTable, uint32(t)) }
 
