@@ -17,7 +17,7 @@ func (g *Gateway) forward(ctx context.Context, c *call, reply *server.Reply) err
 		return err
 	}
 	if c.numbered && !c.inTransaction {
-		c.unnumbered = p.to.standalone()
+		c.unnumbered = p.to.standalone(ctx)
 	}
 	e := g.edits(ctx, c, p.to)
 	op := egress.Operation{

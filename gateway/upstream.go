@@ -88,16 +88,28 @@ func (u *upstream) ask(ctx context.Context, db string, body bsonval.Doc, target 
 // kind is what the upstream has turned out to be.
 func (u *upstream) kind() egress.TopologyKind { return u.client.Topology().Kind }
 
-// standalone tells an upstream that knows no numbers of transactions.
-func (u *upstream) standalone() bool {
+// standalone tells an upstream that knows no numbers of transactions. One that nobody
+// has heard of yet is asked.
+func (u *upstream) standalone(ctx context.Context) bool {
+	kind := u.server()
+	if kind == egress.ServerUnknown {
+		u.ask(ctx, "admin", bsonval.NewBuilder().Int32("ping", 1).Build(), "")
+		kind = u.server()
+	}
+	return kind == egress.ServerStandalone
+}
+
+// server is what an upstream of one server is; ServerUnknown as long as that, or what the
+// upstream is, is not known.
+func (u *upstream) server() egress.ServerKind {
 	t := u.client.Topology()
-	if t.Kind != egress.TopologySingle {
-		return false
+	if t.Kind != egress.TopologySingle && t.Kind != egress.TopologyUnknown {
+		return egress.ServerRouter // which knows them, as members do
 	}
 	for _, s := range t.Servers {
-		return s.Kind == egress.ServerStandalone
+		return s.Kind
 	}
-	return false
+	return egress.ServerUnknown
 }
 
 // close ends the upstream.
