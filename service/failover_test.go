@@ -59,7 +59,7 @@ func TestFailover(t *testing.T) {
 			return bson.D{{Key: "n", Value: int32(len(req.Documents))}}, nil
 		})
 		err := svc.UseLease(service.Lease{
-			DB: service.NewRunner(servers), Database: "fleet", Collection: "leases", SetName: "fleet", Me: members[i], Members: members[:], TTL: 900 * time.Millisecond,
+			DB: service.NewRunner(servers), Database: "fleet", Collection: "leases", SetName: "fleet", Me: members[i], Members: members[:], TTL: 3 * time.Second,
 		})
 		if err != nil {
 			t.Fatal(err)

@@ -2,6 +2,7 @@ package pgstore
 
 import (
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -11,7 +12,7 @@ import (
 // TestSweep drops a table under an old reader: it goes for good when the reader
 // is done, and not before.
 func TestSweep(t *testing.T) {
-	s := open(t, freshURL(t))
+	s := open(t, ownDatabase(t, "sweep"))
 	ctx := t.Context()
 	tx := s.Begin(storage.TxnOptions{})
 	must(t, errors.Join(tx.CreateTable(1), tx.CreateIndex(1, 1, true), tx.CreateTable(2)))
@@ -40,6 +41,21 @@ func TestSweep(t *testing.T) {
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
+}
+
+// ownDatabase is the address of a store in a PostgreSQL database of its own, where nobody
+// else, be it the server's own vacuum after other tests, has a snapshot.
+func ownDatabase(t *testing.T, name string) string {
+	t.Helper()
+	url := freshURL(t)
+	s := open(t, url)
+	c, err := s.pool.acquire(t.Context())
+	must(t, err)
+	defer s.pool.release(c)
+	c.end()
+	c.once("CREATE DATABASE " + name)
+	must(t, c.run(t.Context()))
+	return strings.Replace(url, "/postgres?", "/"+name+"?", 1)
 }
 
 // tables is the number of tables and indexes that exist in PostgreSQL.
