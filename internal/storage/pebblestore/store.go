@@ -281,15 +281,10 @@ func (s *Store) Close() error {
 		return storage.ErrClosed
 	}
 	s.nosync.stop()
-	deadline := time.Now().Add(closeTimeout)
-	for s.iters.Load() > 0 {
-		if time.Now().After(deadline) {
-			return fmt.Errorf("close store: %d iterators are still open", s.iters.Load())
-		}
-		time.Sleep(time.Millisecond) //nolint:forbidigo // closing waits for iterators, which count themselves without a lock
+	if err := s.shut(); err != nil {
+		return err
 	}
 	for i := range s.gates {
-		s.gates[i].Lock()
 		defer s.gates[i].Unlock()
 	}
 	for s.txns.next != &s.txns {
@@ -301,6 +296,30 @@ func (s *Store) Close() error {
 		return s.failed.Load() // closing Pebble would wait for ever
 	}
 	return s.release()
+}
+
+// shut waits until no iterator is open and holds all gates shut. An operation that was
+// inside before may still open an iterator while shut waits for its gate, so it looks
+// again when it has them all.
+func (s *Store) shut() error {
+	deadline := time.Now().Add(closeTimeout)
+	for {
+		for s.iters.Load() > 0 {
+			if time.Now().After(deadline) {
+				return fmt.Errorf("close store: %d iterators are still open", s.iters.Load())
+			}
+			time.Sleep(time.Millisecond) //nolint:forbidigo // closing waits for iterators, which count themselves without a lock
+		}
+		for i := range s.gates {
+			s.gates[i].Lock()
+		}
+		if s.iters.Load() == 0 {
+			return nil
+		}
+		for i := range s.gates {
+			s.gates[i].Unlock()
+		}
+	}
 }
 
 // release closes what Open has opened.
