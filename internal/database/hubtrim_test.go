@@ -31,7 +31,8 @@ func TestHubOvertaken(t *testing.T) {
 	d.hub.mu.Lock() // the hub is slow
 	write()
 	d.hub.mu.Unlock()
-	if events, err := tryTake(t.Context(), cur, 200); !mongoerr.Is(err, mongoerr.ChangeStreamHistoryLost) {
+	if events, err := tryTake(t.Context(), cur, 200); !mongoerr.Is(err, mongoerr.ChangeStreamHistoryLost) &&
+		(err != nil || len(events) != 200) { // all is right too: the hub may hold a state from before the cut
 		t.Errorf("%d events, then %v: some were cut off before they were read", len(events), err)
 	}
 	cur.Close()
