@@ -86,6 +86,10 @@ else
 	else echo 'conformance: postgres: skipped: PostgreSQL is not installed'; fi
 endif
 
+.PHONY: diff
+diff: ## compare Pebble with PostgreSQL over the whole conformance corpus, reply by reply (5 minutes)
+	ARCHELON_DIFF=all CONFORMANCE="$(abspath $(CONFORMANCE))" $(GO) test ./test/diffcorpus -run EnginesAgree -v -count=1 -timeout 40m
+
 .PHONY: bench
 bench: ## run the Go benchmarks
 	$(GO) test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) $(PKGS)
@@ -93,6 +97,7 @@ bench: ## run the Go benchmarks
 .PHONY: perf
 perf: ## measure the promises of docs/performance.md (4 minutes, on an idle machine)
 	ARCHELON_PERF=1 $(GO) test ./test/perf -run TestPromises -v -count=1
+	ARCHELON_PERF=1 $(GO) test ./gateway -run TestHop -v -count=1
 
 .PHONY: fuzz
 fuzz: ## run each fuzz target for FUZZTIME (default 30s)

@@ -17,6 +17,7 @@ import (
 	"github.com/archelon-db/archelon/internal/js"
 	"github.com/archelon-db/archelon/internal/session"
 	"github.com/archelon-db/archelon/server"
+	"github.com/archelon-db/archelon/server/auth"
 )
 
 // DB is an open database with the server that offers it. Its methods are safe for
@@ -72,7 +73,13 @@ func Open(cfg Config) (*DB, error) {
 func (db *DB) listen(logs *command.LogBuffer) error {
 	cfg := db.cfg
 	topology := server.NewTopology(server.State{Posture: server.Standalone})
-	if !cfg.Standalone {
+	switch {
+	case db.db.IsShared():
+		if cfg.Advertise != "" {
+			return errors.New("advertise has no meaning for servers that share a PostgreSQL, which are known to clients by the addresses that these are given: leave it out")
+		}
+		topology = server.NewTopology(server.State{Posture: server.Router})
+	case !cfg.Standalone:
 		topology = server.NewTopology(server.State{
 			Posture: server.ReplicaSet, SetName: cfg.SetName, SetVersion: 1, Role: server.RolePrimary,
 		})
@@ -83,8 +90,14 @@ func (db *DB) listen(logs *command.LogBuffer) error {
 		return err
 	}
 	hc := server.HelloConfig{Topology: topology, Advertise: cfg.Advertise}
-	if !cfg.Standalone {
+	if !cfg.Standalone && !db.db.IsShared() {
 		hc.LastWrite = func() server.LastWrite { return db.commands.LastWrite() }
+	}
+	var handler server.Handler = db.mounts
+	if cfg.Users != nil {
+		guard := auth.NewGuard(cfg.Users, db.log)
+		hc.SASLMechanisms, hc.Extend = guard.Mechanisms, guard.Speculate
+		handler = guard.Protect(handler, db.mounts.access)
 	}
 	hello := server.NewHello(hc)
 	db.commands, err = command.New(command.Config{
@@ -102,7 +115,7 @@ func (db *DB) listen(logs *command.LogBuffer) error {
 		}
 	}
 	sc := server.Config{
-		Addresses: cfg.Listen, Handler: db.mounts, Logger: db.log,
+		Addresses: cfg.Listen, Handler: handler, Logger: db.log,
 		MaxConnections: cfg.MaxConnections, IdleTimeout: cfg.IdleTimeout, ShutdownGrace: cfg.ShutdownGrace, Trace: cfg.Trace,
 	}
 	if cfg.TLS.CertFile != "" {
@@ -179,6 +192,9 @@ func (db *DB) finish() {
 func (db *DB) posture() string {
 	if db.cfg.Standalone {
 		return "standalone"
+	}
+	if db.db.IsShared() {
+		return "router: as good as the others that share its storage"
 	}
 	return "replica set " + db.cfg.SetName + " of one member"
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/archelon-db/archelon/internal/database"
 	"github.com/archelon-db/archelon/internal/storage/pebblestore"
 	"github.com/archelon-db/archelon/server"
+	"github.com/archelon-db/archelon/server/auth"
 )
 
 // Storage engines.
@@ -43,11 +44,13 @@ type Config struct {
 
 	// Storage is the engine: StoragePebble (the default), StorageMemory, or the
 	// address of a PostgreSQL database, postgres://user@host/database, which may
-	// have the parameters schema (where the data is; "archelon") and
-	// pool_max_conns (connections; 40).
+	// have the parameters schema (where the data is; "archelon"), pool_max_conns
+	// (connections; 40) and shared (false lets one process only use it; true). Several
+	// servers of a PostgreSQL present themselves as routers: clients are given the
+	// addresses of all of them.
 	Storage string
 
-	// Standalone presents the server as a stand-alone one. The default is a
+	// Standalone presents the server as a stand-alone one, which has its storage alone. The default is a
 	// replica set of one member, which drivers need for sessions and retries.
 	Standalone bool
 
@@ -61,6 +64,11 @@ type Config struct {
 
 	// TLS, if its CertFile is set, makes all TCP addresses speak TLS only.
 	TLS server.TLSFiles
+
+	// Users, if set, has the accounts: clients must authenticate and may do what
+	// their roles allow. Users of the database $external authenticate with TLS
+	// certificates, see TLS.ClientCAFile. auth.LoadFile makes one of a file.
+	Users auth.Store
 
 	// CacheBytes limits the engine's block cache; 0 means an eighth of the memory
 	// available to the process, at least 32 MB and at most 1 GB.

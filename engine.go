@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"strings"
 
+	"github.com/archelon-db/archelon/internal/catalog"
 	"github.com/archelon-db/archelon/internal/storage"
 	"github.com/archelon-db/archelon/internal/storage/pebblestore"
 	"github.com/archelon-db/archelon/internal/storage/pgstore"
@@ -27,7 +28,9 @@ func (c *Config) engineName() string {
 // openEngine opens the storage.
 func (c *Config) openEngine(log *slog.Logger) (storage.Engine, error) {
 	if c.isPostgres() {
-		return pgstore.Open(context.Background(), pgstore.Config{URL: c.Storage, Logger: log})
+		return pgstore.Open(context.Background(), pgstore.Config{
+			URL: c.Storage, Logger: log, Names: catalog.Names, Shared: !c.Standalone,
+		})
 	}
 	return pebblestore.Open(pebblestore.Config{
 		Dir: c.Data, Memory: c.Storage == StorageMemory, CacheBytes: c.CacheBytes, Logger: log,

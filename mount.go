@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/archelon-db/archelon/gateway"
 	"github.com/archelon-db/archelon/server"
@@ -64,6 +65,9 @@ func (m *Mount) validate() error {
 		errs = append(errs, errors.New("neither a database nor commands are named"))
 	case m.whole() && slices.Contains(ownDatabases, m.Database):
 		errs = append(errs, fmt.Errorf("the database %q is the server's own", m.Database))
+	}
+	if s, ok := m.Handler.(interface{ Authenticates() bool }); ok && s.Authenticates() {
+		errs = append(errs, errors.New("the service authenticates its clients by itself: leave out its Auth, and set Config.Users here"))
 	}
 	if m.Subprocess != nil && len(m.Commands) > 0 {
 		errs = append(errs, errors.New("a subprocess names its commands itself"))
@@ -151,7 +155,7 @@ func (db *DB) mount(m Mount) error {
 		if err != nil {
 			return err
 		}
-		x.handler, x.close = g, g.Close
+		x.handler, x.close = g, sync.OnceFunc(g.Close)
 	case m.Subprocess != nil:
 		p := *m.Subprocess
 		if p.URI == "" {

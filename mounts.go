@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -16,6 +14,7 @@ import (
 	"github.com/archelon-db/archelon/internal/command"
 	"github.com/archelon-db/archelon/internal/mongoerr"
 	"github.com/archelon-db/archelon/server"
+	"github.com/archelon-db/archelon/server/auth"
 	"github.com/archelon-db/archelon/service"
 )
 
@@ -23,9 +22,15 @@ import (
 type mounted struct {
 	Mount
 	handler server.Handler
-	close   func() // nil for nothing to close
+	close   func() // may be called again; nil for nothing to close
 
 	running, total, failed atomic.Int64
+
+	// leaving is set when the mount takes no new commands, see DB.Unmount.
+	leaving atomic.Bool
+	// stop ends its loops, and loops tells when they have ended; nil if there are none.
+	stop  context.CancelFunc
+	loops chan struct{}
 }
 
 // runner has loops of its own, such as those of subprocesses.
@@ -34,6 +39,11 @@ type runner interface{ Run(ctx context.Context) }
 // drainer ends its work in order.
 type drainer interface {
 	Drain(ctx context.Context) error
+}
+
+// accessible says itself who may run its commands.
+type accessible interface {
+	Access(db, command string) auth.Access
 }
 
 // mounts hands commands to who answers them: what is mounted, or the database. It is the handler of the server.
@@ -52,15 +62,6 @@ type mounts struct {
 	loops  sync.WaitGroup
 }
 
-// mountTable is immutable once published.
-type mountTable struct {
-	all []*mounted
-	// whole are the databases that are answered wholly by a mount.
-	whole map[string]*mounted
-	// commands are by database ("" for all) and name in lower case.
-	commands map[string]map[string]*mounted
-}
-
 var (
 	_ server.Handler  = (*mounts)(nil)
 	_ command.Mounted = (*mounts)(nil)
@@ -77,71 +78,6 @@ func (m *mounts) serve(commands *command.Commands, next server.Handler) {
 	m.commands, m.next, m.hostNames = commands, next, map[string]string{}
 	for _, name := range commands.Names() {
 		m.hostNames[strings.ToLower(name)] = name
-	}
-}
-
-// free says whether the names of a mount are free.
-func (m *mounts) free(x *Mount) error {
-	t := m.table.Load()
-	var errs []error
-	for _, name := range x.names() {
-		if own := m.hostNames[strings.ToLower(name)]; own != "" {
-			errs = append(errs, fmt.Errorf("the command %q clashes with the database's own command %q: rename it, or mount the service as a whole database", name, own))
-		}
-	}
-	if t.whole[x.Database] != nil {
-		return errors.Join(append(errs, fmt.Errorf("the database %q is mounted already", x.Database))...)
-	}
-	if x.whole() && len(t.commands[x.Database]) > 0 {
-		errs = append(errs, fmt.Errorf("the database %q has mounted commands", x.Database))
-	}
-	for _, name := range x.names() {
-		for db, commands := range t.commands {
-			if commands[strings.ToLower(name)] != nil && (db == x.Database || db == "" || x.Database == "") {
-				errs = append(errs, fmt.Errorf("the command %q is mounted already", name))
-				break
-			}
-		}
-	}
-	return errors.Join(errs...)
-}
-
-// add publishes a mount and runs its loops if the server runs.
-func (m *mounts) add(x *mounted) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.closed {
-		return errors.New("the server has stopped")
-	}
-	if err := m.free(&x.Mount); err != nil {
-		return err
-	}
-	old := m.table.Load()
-	t := &mountTable{all: append(slices.Clone(old.all), x), whole: maps.Clone(old.whole), commands: map[string]map[string]*mounted{}}
-	for db, commands := range old.commands {
-		t.commands[db] = maps.Clone(commands)
-	}
-	if x.whole() {
-		if t.whole == nil {
-			t.whole = map[string]*mounted{}
-		}
-		t.whole[x.Database] = x
-	} else if t.commands[x.Database] == nil {
-		t.commands[x.Database] = map[string]*mounted{}
-	}
-	for _, name := range x.names() {
-		t.commands[x.Database][strings.ToLower(name)] = x
-	}
-	m.table.Store(t)
-	if m.loop != nil {
-		m.start(m.loop, x)
-	}
-	return nil
-}
-
-func (m *mounts) start(ctx context.Context, x *mounted) {
-	if r, ok := x.handler.(runner); ok {
-		m.loops.Go(func() { r.Run(ctx) })
 	}
 }
 
@@ -198,13 +134,13 @@ func (m *mounts) Handle(ctx context.Context, req *server.Request, reply *server.
 		}
 		return m.next.Handle(ctx, req, reply)
 	}
-	return x.call(ctx, req, reply)
+	return m.call(ctx, x, req, reply)
 }
 
 // find returns the mount that answers a command, nil for the database.
 func (m *mounts) find(t *mountTable, req *server.Request) *mounted {
 	if x := t.whole[req.DB]; x != nil {
-		if ownCommands[req.Command] {
+		if ownCommands[req.Command] || x.leaving.Load() && !ofCursor[req.Command] {
 			return nil
 		}
 		return x
@@ -223,8 +159,11 @@ func (m *mounts) find(t *mountTable, req *server.Request) *mounted {
 	if m.commands.Known(req.Command) {
 		return nil
 	}
-	return t.command(req.DB, req.Command)
+	return t.newCommand(req.DB, req.Command)
 }
+
+// ofCursor are the commands about cursors, which a mount that leaves still answers.
+var ofCursor = map[string]bool{"getMore": true, "killCursors": true}
 
 func (t *mountTable) command(db, name string) *mounted {
 	name = strings.ToLower(name)
@@ -232,6 +171,35 @@ func (t *mountTable) command(db, name string) *mounted {
 		return x
 	}
 	return t.commands[""][name]
+}
+
+// newCommand is command for those that begin something.
+func (t *mountTable) newCommand(db, name string) *mounted {
+	if x := t.command(db, name); x != nil && !x.leaving.Load() {
+		return x
+	}
+	return nil
+}
+
+// access says who may run a command of what is mounted, see auth.Services.
+func (m *mounts) access(db, command string) auth.Access {
+	t := m.table.Load()
+	x := t.whole[db]
+	switch {
+	case len(t.all) == 0, x != nil && ownCommands[command], x == nil && m.commands.Known(command):
+		return auth.ByTable
+	case x == nil:
+		if x = t.command(db, command); x == nil {
+			return auth.ByTable
+		}
+	}
+	if s, ok := x.handler.(accessible); ok {
+		return s.Access(db, command)
+	}
+	if !x.whole() {
+		return auth.Callable
+	}
+	return auth.Remote(command)
 }
 
 // commandNamespace begins the collection of a command's cursor.
@@ -258,7 +226,7 @@ func (t *mountTable) legacyFind(req *server.Request) *mounted {
 		return nil
 	}
 	name, _, _ := filter.Doc().First()
-	return t.command(req.DB, name)
+	return t.newCommand(req.DB, name)
 }
 
 // endSessions tells what is mounted in this process that sessions end, which may have cursors there. Elsewhere they end by
@@ -273,7 +241,7 @@ func (t *mountTable) endSessions(ctx context.Context, req *server.Request) {
 }
 
 // call runs a command.
-func (x *mounted) call(ctx context.Context, req *server.Request, reply *server.Reply) error {
+func (m *mounts) call(ctx context.Context, x *mounted, req *server.Request, reply *server.Reply) error {
 	if !req.Body.Lookup("autocommit").IsMissing() {
 		return mongoerr.New(mongoerr.OperationNotSupportedInTransaction,
 			"Cannot run '%s' in a multi-document transaction: it is mounted, and not a command of the database.", req.Command)
@@ -281,9 +249,14 @@ func (x *mounted) call(ctx context.Context, req *server.Request, reply *server.R
 	x.running.Add(1)
 	defer x.running.Add(-1)
 	x.total.Add(1)
+	ctx, end := m.commands.Outside(ctx, req, x)
+	defer end()
 	err := x.handler.Handle(ctx, req, reply)
 	if err != nil {
 		x.failed.Add(1)
+		if e := command.Killed(ctx); e != nil {
+			return e
+		}
 		return notOurs(err)
 	}
 	if x.URI != "" {
@@ -331,7 +304,7 @@ func dropTimes(reply *server.Reply) {
 func (m *mounts) Databases() []string {
 	var out []string
 	for _, x := range m.table.Load().all {
-		if x.Database != "" && !slices.Contains(out, x.Database) {
+		if x.Database != "" && !x.leaving.Load() && !slices.Contains(out, x.Database) {
 			out = append(out, x.Database)
 		}
 	}
@@ -347,7 +320,7 @@ func (m *mounts) Commands(ctx context.Context, db string) map[string]bsonval.Doc
 	t := m.table.Load()
 	out := map[string]bsonval.Doc{}
 	for _, x := range t.all {
-		if x.whole() || x.Database != "" && x.Database != db {
+		if x.whole() || x.leaving.Load() || x.Database != "" && x.Database != db {
 			continue
 		}
 		described := x.describe(ctx, db)

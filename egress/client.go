@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/archelon-db/archelon/internal/mongoerr"
@@ -29,8 +30,9 @@ type Client struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 
-	mu       sync.Mutex // guards the fields below
-	topology *TopologyDescription
+	topology atomic.Pointer[TopologyDescription] // is written under mu
+
+	mu sync.Mutex // guards the fields below
 	// changed is closed when topology has changed, and replaced.
 	changed  chan struct{}
 	monitors map[Host]*monitor
@@ -69,12 +71,12 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 	c := &Client{
 		cfg: cfg, network: cfg.Network, watch: cfg.Monitors, changed: make(chan struct{}),
 		monitors: map[Host]*monitor{}, load: map[Host]int{},
-		topology: newTopology(cfg.Seeds, cfg.ReplicaSet, cfg.Direct, time.Now()),
 	}
+	c.topology.Store(newTopology(cfg.Seeds, cfg.ReplicaSet, cfg.Direct, time.Now()))
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	if c.network == nil {
 		c.network = NewNetwork(NetworkConfig{Conn: cfg.Conn, Pool: PoolConfig{
-			Name: "client", PauseOnClear: true, Listener: c.poolEvent,
+			Name: "client", PauseOnClear: true, Listener: c.poolEvent, clearsOnly: cfg.OnPool == nil,
 			Controller: NewLimitController(cfg.Limits),
 		}})
 	}
@@ -104,11 +106,10 @@ func (c *Client) poolEvent(e PoolEvent) {
 }
 
 // Topology is what is known of the deployment now.
-func (c *Client) Topology() *TopologyDescription {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.topology
-}
+func (c *Client) Topology() *TopologyDescription { return c.topology.Load() }
+
+// ClusterTime is the highest cluster time that any server has told, as the value of a BSON timestamp; 0 if there is none.
+func (c *Client) ClusterTime() uint64 { return c.clock.time() }
 
 // Network is what commands run on, for its metrics.
 func (c *Client) Network() Network { return c.network }
@@ -160,7 +161,7 @@ func (c *Client) change(f func(*TopologyDescription) *ServerDescription) {
 func (c *Client) changeServers(f func(*TopologyDescription) *ServerDescription) (gone []Host) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	old := c.topology
+	old := c.topology.Load()
 	s := f(old)
 	if s == nil || c.closed {
 		return nil
@@ -169,7 +170,7 @@ func (c *Client) changeServers(f func(*TopologyDescription) *ServerDescription) 
 	if next == old {
 		return nil
 	}
-	c.topology = next
+	c.topology.Store(next)
 	close(c.changed)
 	c.changed = make(chan struct{})
 	gone = c.startMonitorsLocked()
@@ -181,14 +182,15 @@ func (c *Client) changeServers(f func(*TopologyDescription) *ServerDescription) 
 
 // startMonitorsLocked makes the monitors those of the known servers, and returns the servers that have lost theirs.
 func (c *Client) startMonitorsLocked() (gone []Host) {
+	servers := c.topology.Load().Servers
 	for h, m := range c.monitors {
-		if c.topology.Servers[h] == nil {
+		if servers[h] == nil {
 			m.cancel()
 			delete(c.monitors, h)
 			gone = append(gone, h)
 		}
 	}
-	for h := range c.topology.Servers {
+	for h := range servers {
 		if c.monitors[h] == nil {
 			m := newMonitor(c, h)
 			c.monitors[h] = m
@@ -222,7 +224,7 @@ func (c *Client) acquire(ctx context.Context, s *selector) (*ServerDescription, 
 	var timer *time.Timer
 	for {
 		c.mu.Lock()
-		t, changed := c.topology, c.changed
+		t, changed := c.topology.Load(), c.changed
 		if c.closed {
 			c.mu.Unlock()
 			return nil, localError(mongoerr.ShutdownInProgress, "", "client is closed")

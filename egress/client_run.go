@@ -18,28 +18,45 @@ const labelNoWritesPerformed = "NoWritesPerformed"
 // another. The response names the server: getMore goes there by Operation.Target.
 func (c *Client) Run(ctx context.Context, op *Operation) ResponseOnAny {
 	start := time.Now()
-	r := c.run(ctx, op)
+	p := c.plan(op)
+	r := c.run(ctx, &p, nil)
 	r.Elapsed = time.Since(start)
 	return r
 }
 
-func (c *Client) run(ctx context.Context, op *Operation) ResponseOnAny {
+// Call is Run with the memory of a caller: the response's body is valid until Caller.Release or the caller's next Call.
+func (c *Client) Call(ctx context.Context, op *Operation, k *Caller) ResponseOnAny {
+	start := time.Now()
+	k.plan = c.plan(op)
+	k.plan.start = start
+	r := c.run(ctx, &k.plan, k)
+	k.plan, k.req = plan{}, RequestOnAny{}
+	r.Elapsed = time.Since(start)
+	return r
+}
+
+func (c *Client) run(ctx context.Context, p *plan, k *Caller) ResponseOnAny {
+	op := p.op
 	if op.ReadPreference != nil {
 		if err := c.cfg.checkPreference(op.ReadPreference); err != nil {
 			return ResponseOnAny{Response: Response{Status: err}}
 		}
 	}
-	p := c.plan(op)
-	var s *session
 	defer func() {
-		if s != nil {
-			c.sessions.give(s)
+		if p.session != nil {
+			c.sessions.give(p.session)
 		}
 	}()
 	var last ResponseOnAny
 	retries, overloads := 0, 0
 	for {
-		r, fatal := c.attempt(ctx, &p, &s)
+		if retries+overloads > 0 {
+			p.start = time.Now()
+		}
+		r, fatal := c.attempt(ctx, p, k)
+		if r.Clean {
+			return r
+		}
 		if retries+overloads > 0 && (fatal || HasLabel(r.Err(), labelNoWritesPerformed)) {
 			return last // the first failure tells more than that there was no second try
 		}
@@ -47,6 +64,10 @@ func (c *Client) run(ctx context.Context, op *Operation) ResponseOnAny {
 			return r
 		}
 		last = r
+		if k != nil {
+			last.Body = r.Body.Clone() // the next attempt takes its place
+			r.Body = last.Body
+		}
 		p.selector.avoid = append(p.selector.avoid, r.Target)
 		switch {
 		case ctx.Err() != nil:
@@ -56,7 +77,7 @@ func (c *Client) run(ctx context.Context, op *Operation) ResponseOnAny {
 			if !pause(ctx, overloads) {
 				return r
 			}
-		case retries == 0 && (p.repeatable && c.worthRepeating(&p, &r) || p.movable() && unsent(&r)):
+		case retries == 0 && (p.repeatable && c.worthRepeating(p, &r) || p.movable() && unsent(&r)):
 			retries++
 			p.repeated = true
 		default:
@@ -66,25 +87,29 @@ func (c *Client) run(ctx context.Context, op *Operation) ResponseOnAny {
 }
 
 // attempt runs the command once. fatal is set if it was not run for want of a server.
-func (c *Client) attempt(ctx context.Context, p *plan, s **session) (r ResponseOnAny, fatal bool) {
+func (c *Client) attempt(ctx context.Context, p *plan, k *Caller) (r ResponseOnAny, fatal bool) {
 	d, err := c.server(ctx, p)
 	if err != nil {
 		return ResponseOnAny{Response: Response{Status: err}}, true
 	}
 	defer c.release(d.Host)
-	if p.numbered && *s == nil {
+	if p.numbered && p.session == nil {
 		if t := c.Topology(); d.Kind == ServerStandalone || !t.sessionsSupported() {
 			p.numbered, p.repeatable = false, false
 		} else {
-			*s = c.sessions.take(d.Hello.LogicalSessionTimeout)
-			(*s).txn++
+			p.session = c.sessions.take(d.Hello.LogicalSessionTimeout)
+			p.session.txn++
 		}
 	}
-	r = c.network.Run(ctx, c.request(p, d, *s))
+	if n, ok := c.network.(*PooledNetwork); ok && k != nil {
+		r = n.run(ctx, c.request(p, d, k), p.start, k)
+	} else {
+		r = c.network.Run(ctx, c.request(p, d, nil))
+	}
 	if r.Target == "" {
 		r.Target = d.Host
 	}
-	c.observe(p, d, &r, *s)
+	c.observe(p, d, &r)
 	return r, false
 }
 
@@ -103,7 +128,7 @@ func (c *Client) Stream(ctx context.Context, op *Operation) iter.Seq[ResponseOnA
 			if r.Target == "" {
 				r.Target = d.Host
 			}
-			c.observe(&p, d, &r, nil)
+			c.observe(&p, d, &r)
 			if !yield(r) {
 				return
 			}
@@ -118,7 +143,7 @@ func (c *Client) server(ctx context.Context, p *plan) (*ServerDescription, error
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	d := c.topology.Servers[p.op.Target]
+	d := c.Topology().Servers[p.op.Target]
 	switch {
 	case c.closed:
 		return nil, localError(mongoerr.ShutdownInProgress, "", "client is closed")
@@ -130,10 +155,10 @@ func (c *Client) server(ctx context.Context, p *plan) (*ServerDescription, error
 }
 
 // observe learns from a response: cluster time, and whether the server is what it was thought to be.
-func (c *Client) observe(p *plan, d *ServerDescription, r *ResponseOnAny, s *session) {
+func (c *Client) observe(p *plan, d *ServerDescription, r *ResponseOnAny) {
 	if e := statusOf(r.Status); e != nil {
-		if s != nil && e.Phase == PhaseCommand {
-			s.broken = true
+		if p.session != nil && e.Phase == PhaseCommand {
+			p.session.broken = true
 		}
 		p.label(e)
 		// A server that is slow to answer a command may be fine; one that is slow to shake hands is not.
@@ -142,7 +167,9 @@ func (c *Client) observe(p *plan, d *ServerDescription, r *ResponseOnAny, s *ses
 		}
 		return
 	}
-	c.clock.advance(r.Body)
+	if r.Clean = c.clean(r.Body); r.Clean {
+		return
+	}
 	err, concern := CommandError(r.Body), writeConcernError(r.Body)
 	for _, e := range []error{err, concern} {
 		if code := CodeOf(e); stateChange(code) {
@@ -155,6 +182,22 @@ func (c *Client) observe(p *plan, d *ServerDescription, r *ResponseOnAny, s *ses
 			}
 		}
 	}
+}
+
+// clean learns the cluster time of a reply and tells whether that, at a glance, has neither an error nor labels.
+func (c *Client) clean(reply Doc) bool {
+	ok, clean := false, true
+	for it := reply.Iter(); it.Next(); {
+		switch it.KeyStr() {
+		case "ok":
+			ok = it.Value().IsNumber() && it.Value().Truthy()
+		case "$clusterTime":
+			c.clock.hear(it.Value())
+		case "writeConcernError", "errorLabels":
+			clean = false
+		}
+	}
+	return ok && clean
 }
 
 // label adds the labels that drivers add to network errors.

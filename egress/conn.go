@@ -80,14 +80,15 @@ func (c *Conn) Refresh(ctx context.Context) error {
 // Run runs a command. The connection survives errors that the server answers with.
 func (c *Conn) Run(ctx context.Context, cmd *Command) Response {
 	start := time.Now()
-	body, _, err := c.exchange(ctx, cmd)
+	body, err := c.exchange(ctx, cmd, nil)
 	return Response{Body: body, Elapsed: time.Since(start), Status: err}
 }
 
-func (c *Conn) exchange(ctx context.Context, cmd *Command) (Doc, wire.Header, error) {
-	release, err := c.begin(ctx, cmd.Timeout)
+// exchange sends a command and reads its reply, into the memory of k if that is not nil.
+func (c *Conn) exchange(ctx context.Context, cmd *Command, k *Caller) (Doc, error) {
+	release, err := c.begin(ctx, cmd.Timeout, k)
 	if err != nil {
-		return nil, wire.Header{}, err
+		return nil, err
 	}
 	defer release()
 	var flags wire.MsgFlags
@@ -96,14 +97,14 @@ func (c *Conn) exchange(ctx context.Context, cmd *Command) (Doc, wire.Header, er
 	}
 	id, err := c.send(ctx, cmd, flags)
 	if err != nil || cmd.FireAndForget {
-		return nil, wire.Header{}, err
+		return nil, err
 	}
-	body, flags, h, err := c.receive(ctx, id)
+	body, flags, _, err := c.receive(ctx, id, k)
 	if err == nil && flags&wire.FlagMoreToCome != 0 {
 		err = c.fail(ctx, "read reply", protocolError("unasked stream of replies"))
 		body = nil
 	}
-	return body, h, err
+	return body, err
 }
 
 // Stream runs a command whose replies come in a stream: each response but the last has MoreToCome set. The timeout of
@@ -113,7 +114,7 @@ func (c *Conn) Stream(ctx context.Context, cmd *Command) iter.Seq[Response] {
 	return func(yield func(Response) bool) {
 		start := time.Now()
 		fail := func(err error) { yield(Response{Elapsed: time.Since(start), Status: err}) }
-		release, err := c.begin(ctx, cmd.Timeout)
+		release, err := c.begin(ctx, cmd.Timeout, nil)
 		if err != nil {
 			fail(err)
 			return
@@ -124,7 +125,7 @@ func (c *Conn) Stream(ctx context.Context, cmd *Command) iter.Seq[Response] {
 			var flags wire.MsgFlags
 			var h wire.Header
 			if err == nil {
-				body, flags, h, err = c.receive(ctx, id)
+				body, flags, h, err = c.receive(ctx, id, nil)
 			}
 			release()
 			if err != nil {
@@ -140,7 +141,7 @@ func (c *Conn) Stream(ctx context.Context, cmd *Command) iter.Seq[Response] {
 			}
 			c.broken.Store(false)
 			id = h.RequestID
-			if release, err = c.begin(ctx, cmd.Timeout); err != nil {
+			if release, err = c.begin(ctx, cmd.Timeout, nil); err != nil {
 				c.broken.Store(true)
 				fail(err)
 				return
@@ -149,8 +150,9 @@ func (c *Conn) Stream(ctx context.Context, cmd *Command) iter.Seq[Response] {
 	}
 }
 
-// begin makes the connection's I/O end with ctx and after the timeout. The function it returns undoes that.
-func (c *Conn) begin(ctx context.Context, timeout time.Duration) (func(), error) {
+// begin makes the connection's I/O end with ctx and after the timeout; a caller watches its context itself. The function it
+// returns undoes that.
+func (c *Conn) begin(ctx context.Context, timeout time.Duration, k *Caller) (func(), error) {
 	if c.broken.Load() {
 		return nil, &StatusError{Code: mongoerr.HostUnreachable, Host: c.host, Phase: PhaseLocal, Message: "connection is broken"}
 	}
@@ -158,8 +160,10 @@ func (c *Conn) begin(ctx context.Context, timeout time.Duration) (func(), error)
 		return nil, errorOf(ctx, c.host, PhaseLocal, "run command", ctx.Err())
 	}
 	end, limited := ctx.Deadline()
-	if t := time.Now().Add(timeout); timeout > 0 && (!limited || t.Before(end)) {
-		end, limited = t, true
+	if timeout > 0 {
+		if t := time.Now().Add(timeout); !limited || t.Before(end) {
+			end, limited = t, true
+		}
 	}
 	if limited || c.deadline {
 		if err := c.nc.SetDeadline(end); err != nil { // zero: none
@@ -169,6 +173,9 @@ func (c *Conn) begin(ctx context.Context, timeout time.Duration) (func(), error)
 	}
 	if ctx.Done() == nil {
 		return func() {}, nil
+	}
+	if k != nil {
+		return c.beginWatched(ctx, k)
 	}
 	fired := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
@@ -183,6 +190,19 @@ func (c *Conn) begin(ctx context.Context, timeout time.Duration) (func(), error)
 			c.deadline = true
 		}
 	}, nil
+}
+
+// beginWatched is begin for a caller.
+func (c *Conn) beginWatched(ctx context.Context, k *Caller) (func(), error) {
+	if k.leave == nil {
+		k.leave = k.watch.leave
+	}
+	k.watch.enter(ctx, c)
+	if ctx.Err() != nil {
+		k.watch.leave()
+		return nil, errorOf(ctx, c.host, PhaseLocal, "run command", ctx.Err())
+	}
+	return k.leave, nil
 }
 
 // fail marks the connection broken and says why.
@@ -216,13 +236,17 @@ func (c *Conn) send(ctx context.Context, cmd *Command, flags wire.MsgFlags) (int
 	return c.lastID, nil
 }
 
-// receive reads the reply to the message id. The document it returns has bytes of its own.
-func (c *Conn) receive(ctx context.Context, id int32) (Doc, wire.MsgFlags, wire.Header, error) {
+// receive reads the reply to the message id. The document it returns has bytes of its own, or those of k.
+func (c *Conn) receive(ctx context.Context, id int32, k *Caller) (Doc, wire.MsgFlags, wire.Header, error) {
 	buf, h, err := wire.ReadMessage(c.in)
 	if err != nil {
 		return nil, 0, h, c.fail(ctx, "read reply", err)
 	}
-	defer func() { buf.Release() }()
+	defer func() {
+		if buf != nil {
+			buf.Release()
+		}
+	}()
 	if h.OpCode == wire.OpCompressed {
 		var z wire.Compressed
 		if err = z.Parse(buf.B); err == nil {
@@ -242,7 +266,12 @@ func (c *Conn) receive(ctx context.Context, id int32) (Doc, wire.MsgFlags, wire.
 	if err != nil {
 		return nil, 0, h, c.fail(ctx, "read reply", err)
 	}
-	return body.Clone(), flags, h, nil
+	if k == nil {
+		return body.Clone(), flags, h, nil
+	}
+	k.Release()
+	k.reply, buf = buf, nil
+	return body, flags, h, nil
 }
 
 // agree picks the compressor: the first of ours that the server offers.

@@ -120,7 +120,7 @@ func (c *Conn) handshake(ctx context.Context, cfg *ConnConfig) error {
 
 // greet sends the first hello as an OP_QUERY and returns the reply.
 func (c *Conn) greet(ctx context.Context, hello Doc) (Doc, error) {
-	release, err := c.begin(ctx, 0)
+	release, err := c.begin(ctx, 0, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -129,7 +129,7 @@ func (c *Conn) greet(ctx context.Context, hello Doc) (Doc, error) {
 	if _, err := c.nc.Write(wire.AppendQuery(nil, c.lastID, "admin", hello)); err != nil {
 		return nil, c.fail(ctx, "send hello", err)
 	}
-	body, _, _, err := c.receive(ctx, c.lastID)
+	body, _, _, err := c.receive(ctx, c.lastID, nil)
 	return body, err
 }
 

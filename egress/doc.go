@@ -22,6 +22,9 @@
 //	response := client.Run(ctx, &egress.Operation{Command: cmd})
 //	err = response.Decode(&reply)
 //
+// Whoever runs very many operations one after the other keeps a Caller: Client.Call with it does what Client.Run does, with
+// next to no allocations.
+//
 // # Responses and errors
 //
 // A Response has a Status, which is nil if a reply came and a *StatusError with MongoDB's code if none did, and a Body,

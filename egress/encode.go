@@ -29,7 +29,9 @@ func appendCommand(dst []byte, id int32, flags wire.MsgFlags, cmd *Command) ([]b
 	if err != nil {
 		return dst[:start], err
 	}
-	dst = bsonval.AppendElement(dst, "$db", bsonval.String(cmd.DB))
+	if !cmd.sentAsIs() {
+		dst = bsonval.AppendElement(dst, "$db", bsonval.String(cmd.DB))
+	}
 	dst = bsonval.EndDoc(dst, at)
 	for i := range cmd.Sequences {
 		dst = appendSequence(dst, &cmd.Sequences[i])
@@ -41,9 +43,20 @@ func appendCommand(dst []byte, id int32, flags wire.MsgFlags, cmd *Command) ([]b
 	return wire.FinishMessage(dst, start), nil
 }
 
-// appendFields appends the elements of body and metadata. The usual body, which has nothing to leave out, is copied as
-// it is.
+// sentAsIs tells that there is nothing to leave out of the body, and no `$db` to add.
+func (c *Command) sentAsIs() bool {
+	return c.Whole && len(c.Body) >= 5 && (c.apart || len(c.Metadata) == 0)
+}
+
+// appendFields appends the elements of body and metadata.
 func appendFields(dst []byte, cmd *Command) ([]byte, error) {
+	if cmd.sentAsIs() {
+		dst = append(dst, cmd.Body[4:len(cmd.Body)-1]...)
+		if len(cmd.Metadata) > 0 {
+			dst = append(dst, cmd.Metadata[4:len(cmd.Metadata)-1]...)
+		}
+		return dst, nil
+	}
 	it := cmd.Body.Iter()
 	for it.Next() {
 		if key := it.KeyStr(); key == "$db" || len(cmd.Metadata) > 0 && !cmd.Metadata.Lookup(key).IsMissing() {

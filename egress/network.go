@@ -127,16 +127,27 @@ func (n *PooledNetwork) isClosed() bool {
 // Run implements Network.
 func (n *PooledNetwork) Run(ctx context.Context, req *RequestOnAny) ResponseOnAny {
 	start := time.Now()
+	out := n.run(ctx, req, start, nil)
+	out.Elapsed = time.Since(start)
+	return out
+}
+
+// run is Run with the memory of a caller, if k is not nil. It does not take the time.
+func (n *PooledNetwork) run(ctx context.Context, req *RequestOnAny, start time.Time, k *Caller) ResponseOnAny {
 	l, timeout, err := n.begin(ctx, req, start)
 	if err != nil {
-		return ResponseOnAny{Response: Response{Status: err, Elapsed: time.Since(start)}}
+		return ResponseOnAny{Response: Response{Status: err}}
 	}
-	cmd := req.Command
-	cmd.Timeout = timeout
-	out := ResponseOnAny{Response: l.Conn().(*Conn).Run(ctx, &cmd), Target: l.Host()}
+	cmd := &req.Command
+	if timeout != cmd.Timeout {
+		with := *cmd
+		with.Timeout = timeout
+		cmd = &with
+	}
+	out := ResponseOnAny{Target: l.Host()}
+	out.Body, out.Status = l.Conn().(*Conn).exchange(ctx, cmd, k)
 	out.Status = n.judge(l, out.Status)
 	n.end(l, out.Status)
-	out.Elapsed = time.Since(start)
 	return out
 }
 

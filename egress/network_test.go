@@ -142,6 +142,7 @@ func TestNetworkFaults(t *testing.T) {
 		all.Go(func() { n.Run(t.Context(), ping(t, p.host)) })
 	}
 	all.Wait()
+	eventually(t, "all connections made", func() bool { return n.Pool().Metrics()[0].Connecting == 0 })
 	p.cut()
 	wantCode(t, n.Run(t.Context(), ping(t, p.host)).Status, mongoerr.HostUnreachable)
 	if m := n.Pool().Metrics()[0]; m.Available != 0 || m.Generation != 1 {

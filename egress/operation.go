@@ -61,14 +61,66 @@ type plan struct {
 	inTransaction bool
 	// repeated is set once the command has been sent a second time.
 	repeated bool
+	// has are the generic arguments that the command has already.
+	has arguments
+	// session is that of a numbered command, nil until the first attempt.
+	session *session
+	// start is when the attempt began, for calls with a Caller.
+	start time.Time
+}
+
+// arguments are generic arguments of a command, those that a client adds or heeds.
+type arguments uint8
+
+const (
+	hasSession arguments = 1 << iota
+	hasNumber
+	hasAutocommit
+	hasWriteConcern
+	hasReadConcern
+	hasClusterTime
+	hasPreference
+)
+
+// argument is the flag of a field, 0 for fields of a command's own.
+func argument(key string) arguments {
+	switch key {
+	case "lsid":
+		return hasSession
+	case "txnNumber":
+		return hasNumber
+	case "autocommit":
+		return hasAutocommit
+	case "writeConcern":
+		return hasWriteConcern
+	case "readConcern":
+		return hasReadConcern
+	case "$clusterTime":
+		return hasClusterTime
+	case "$readPreference":
+		return hasPreference
+	}
+	return 0
+}
+
+// arguments returns those that the command has.
+func (c *Command) arguments() (has arguments) {
+	for it := c.Metadata.Iter(); it.Next(); {
+		has |= argument(it.KeyStr())
+	}
+	for it := c.Body.Iter(); it.Next(); {
+		has |= argument(it.KeyStr())
+	}
+	return has
 }
 
 // plan decides how to run an operation.
 func (c *Client) plan(op *Operation) plan {
-	p := plan{op: op, verb: verbs[op.Name()]}
+	name := op.Name()
+	p := plan{op: op, verb: verbs[name], has: op.arguments()}
 	p.selector = selector{heartbeat: c.cfg.HeartbeatInterval, window: c.cfg.LocalThreshold}
-	p.inTransaction = !op.lookup("autocommit").IsMissing()
-	if op.Name() == "aggregate" && writesOut(op.lookup("pipeline")) {
+	p.inTransaction = p.has&hasAutocommit != 0
+	if name == "aggregate" && writesOut(op.lookup("pipeline")) {
 		p.verb = concerned | leveled
 	}
 	if p.verb&(writes|ends|concerned) == 0 && !p.inTransaction {
@@ -87,8 +139,8 @@ func (c *Client) plan(op *Operation) plan {
 	case p.verb&reads != 0:
 		p.repeatable = !c.cfg.NoRetryReads
 	case p.verb&writes != 0 && !c.cfg.NoRetryWrites && repeatableWrite(op) && !c.unacknowledged(op):
-		p.numbered = op.lookup("txnNumber").IsMissing() && op.lookup("lsid").IsMissing()
-		p.repeatable = p.numbered || !op.lookup("txnNumber").IsMissing()
+		p.numbered = p.has&(hasNumber|hasSession) == 0
+		p.repeatable = p.numbered || p.has&hasNumber != 0
 	}
 	return p
 }
@@ -154,13 +206,22 @@ func (c *Client) unacknowledged(op *Operation) bool {
 	return w.IsNumber() && w.IsZero()
 }
 
-// request makes the request for one server. s is nil unless the plan is numbered.
-func (c *Client) request(p *plan, d *ServerDescription, s *session) *RequestOnAny {
-	req := &RequestOnAny{Targets: []Host{d.Host}, Command: p.op.Command}
+// request makes the request for one server, in the memory of k if that is not nil.
+func (c *Client) request(p *plan, d *ServerDescription, k *Caller) *RequestOnAny {
+	var req *RequestOnAny
+	var buf []byte
+	if k == nil {
+		req, buf = &RequestOnAny{Targets: []Host{d.Host}, Command: p.op.Command}, make([]byte, 0, 256)
+	} else {
+		k.host[0] = d.Host
+		k.req = RequestOnAny{Targets: k.host[:], Command: p.op.Command}
+		req, buf = &k.req, k.meta[:0]
+	}
 	if req.Timeout == 0 {
 		req.Timeout = c.cfg.Timeout
 	}
-	buf, at := bsonval.BeginDoc(make([]byte, 0, 256))
+	req.apart = len(p.op.Metadata) == 0
+	buf, at := bsonval.BeginDoc(buf)
 	empty := len(buf)
 	again := p.repeated && p.op.Name() == "commitTransaction"
 	for it := p.op.Metadata.Iter(); it.Next(); {
@@ -169,14 +230,15 @@ func (c *Client) request(p *plan, d *ServerDescription, s *session) *RequestOnAn
 		}
 	}
 	if again {
+		req.apart = false
 		buf = bsonval.AppendElement(buf, "writeConcern", bsonval.Document(majority(p.op.lookup("writeConcern"))))
 	}
 	add := func(key string, doc Doc) {
-		if doc != nil && p.op.lookup(key).IsMissing() {
+		if doc != nil && p.has&argument(key) == 0 {
 			buf = bsonval.AppendElement(buf, key, bsonval.Document(doc))
 		}
 	}
-	if s != nil {
+	if s := p.session; s != nil {
 		add("lsid", s.document())
 		buf = bsonval.AppendElement(buf, "txnNumber", bsonval.Int64(s.txn))
 	}
@@ -192,6 +254,9 @@ func (c *Client) request(p *plan, d *ServerDescription, s *session) *RequestOnAn
 	add("$readPreference", c.preferenceFor(p, d))
 	if len(buf) > empty {
 		req.Metadata = bsonval.EndDoc(buf, at)
+	}
+	if k != nil {
+		k.meta = buf
 	}
 	return req
 }

@@ -24,8 +24,8 @@ type Pool struct {
 	hosts map[Host]*hostPool
 	// ready are the hosts that Ready was called for since they were last cleared. It outlives their pools.
 	ready map[Host]bool
-	// leases are the loans, of hosts that are dropped, too.
-	leases  map[*Lease]struct{}
+	// leases is the list of the loans, of hosts that are dropped, too.
+	leases  *Lease
 	waiting int // waiters over all hosts
 	lastID  int64
 	closed  bool
@@ -40,7 +40,7 @@ func NewPool(cfg PoolConfig) *Pool {
 	if cfg.Connect == nil {
 		panic("egress: pool without a way to connect")
 	}
-	p := &Pool{cfg: cfg, hosts: map[Host]*hostPool{}, ready: map[Host]bool{}, leases: map[*Lease]struct{}{}}
+	p := &Pool{cfg: cfg, hosts: map[Host]*hostPool{}, ready: map[Host]bool{}}
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	return p
 }
@@ -132,8 +132,8 @@ func (p *Pool) requestLocked(ctx context.Context, hosts []Host, start time.Time)
 			continue
 		}
 		if c := hp.popLocked(); c != nil {
-			l := hp.lendLocked(c, start)
-			p.updateLocked(hp)
+			l := hp.lendLocked(c, start, start)
+			p.updateAtLocked(hp, start)
 			return nil, l, nil
 		}
 	}
@@ -183,12 +183,13 @@ func (p *Pool) hostLocked(host Host, now time.Time) *hostPool {
 }
 
 // updateLocked lets the controller know of a change and does what follows from it.
-func (p *Pool) updateLocked(hp *hostPool) {
+func (p *Pool) updateLocked(hp *hostPool) { p.updateAtLocked(hp, time.Now()) }
+
+func (p *Pool) updateAtLocked(hp *hostPool, now time.Time) {
 	if hp.closed {
 		return
 	}
-	hp.serveLocked()
-	now := time.Now()
+	hp.serveLocked(now)
 	group := p.cfg.Controller.UpdateHost(hp.host, hp.stateLocked(now))
 	if group.Hosts == nil {
 		hp.followLocked(group.CanShutdown, now)
@@ -284,7 +285,7 @@ func (p *Pool) Interrupt(host Host) {
 func (p *Pool) interrupt(which func(*Lease) bool) {
 	p.mu.Lock()
 	defer p.unlock()
-	for l := range p.leases {
+	for l := p.leases; l != nil; l = l.next {
 		if which(l) {
 			l.c.conn.Close()
 		}

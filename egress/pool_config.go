@@ -56,6 +56,8 @@ type PoolConfig struct {
 	PauseOnClear bool
 	// Listener is told what happens, in order. It may call the pool. Nil: nobody is told.
 	Listener func(PoolEvent)
+	// clearsOnly is set for a Listener that wants to know of EventPoolCleared alone.
+	clearsOnly bool
 }
 
 // EnsureDefaults fills zero fields.

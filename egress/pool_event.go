@@ -68,7 +68,7 @@ func (m *HostMetrics) Open() int { return m.InUse + m.Available + m.Refreshing +
 
 // emitLocked queues an event; it is delivered once the lock is released.
 func (p *Pool) emitLocked(e PoolEvent) {
-	if p.cfg.Listener == nil {
+	if p.cfg.Listener == nil || p.cfg.clearsOnly && e.Type != EventPoolCleared {
 		return
 	}
 	e.Pool = p.cfg.Name

@@ -69,8 +69,7 @@ func (hp *hostPool) popLocked() *pooled {
 }
 
 // lendLocked makes a lease of a connection that is nowhere.
-func (hp *hostPool) lendLocked(c *pooled, start time.Time) *Lease {
-	now := time.Now()
+func (hp *hostPool) lendLocked(c *pooled, start, now time.Time) *Lease {
 	hp.leased++
 	hp.checkedOut++
 	hp.lastUse = now
@@ -78,12 +77,12 @@ func (hp *hostPool) lendLocked(c *pooled, start time.Time) *Lease {
 		Type: EventCheckedOut, Host: hp.host, ConnectionID: c.id, Generation: c.generation, Duration: now.Sub(start),
 	})
 	l := &Lease{hp: hp, c: c, idle: now.Sub(c.idleSince)}
-	hp.pool.leases[l] = struct{}{}
+	hp.pool.listLocked(l)
 	return l
 }
 
 // serveLocked gives idle connections to those who wait, the longest waiting first.
-func (hp *hostPool) serveLocked() {
+func (hp *hostPool) serveLocked(now time.Time) {
 	for len(hp.waiters) > 0 && !hp.paused {
 		c := hp.popLocked()
 		if c == nil {
@@ -91,7 +90,7 @@ func (hp *hostPool) serveLocked() {
 		}
 		w := hp.waiters[0]
 		hp.pool.withdrawLocked(w)
-		w.got <- grant{lease: hp.lendLocked(c, w.start)}
+		w.got <- grant{lease: hp.lendLocked(c, w.start, now)}
 	}
 }
 
@@ -270,7 +269,7 @@ func (hp *hostPool) scheduleLocked(now time.Time) {
 	if expiry := hp.lastUse.Add(cfg.HostTimeout); !hp.inUse() && expiry.After(now) {
 		earliest(expiry)
 	}
-	if len(hp.idle) > 0 && hp.pending() < cfg.Controller.Controls(hp.host).MaxConnecting {
+	if n := hp.pending(); len(hp.idle) > 0 && (n == 0 || n < cfg.Controller.Controls(hp.host).MaxConnecting) {
 		earliest(hp.idle[0].idleSince.Add(cfg.RefreshRequirement))
 	}
 	if hp.failed {

@@ -11,6 +11,30 @@ type Lease struct {
 	c    *pooled
 	idle time.Duration // how long the connection had not been used
 	done atomic.Bool
+
+	prev, next *Lease // in the pool's list, guarded by its lock
+}
+
+// listLocked adds a lease to the list.
+func (p *Pool) listLocked(l *Lease) {
+	l.next = p.leases
+	if l.next != nil {
+		l.next.prev = l
+	}
+	p.leases = l
+}
+
+// unlistLocked takes a lease out of the list.
+func (p *Pool) unlistLocked(l *Lease) {
+	if l.prev != nil {
+		l.prev.next = l.next
+	} else {
+		p.leases = l.next
+	}
+	if l.next != nil {
+		l.next.prev = l.prev
+	}
+	l.prev, l.next = nil, nil
 }
 
 // Conn is the connection.
@@ -34,7 +58,7 @@ func (l *Lease) Done(err error) {
 	defer p.unlock()
 	now := time.Now()
 	hp.leased--
-	delete(p.leases, l)
+	p.unlistLocked(l)
 	hp.lastUse, c.idleSince = now, now
 	p.emitLocked(PoolEvent{Type: EventCheckedIn, Host: hp.host, ConnectionID: c.id, Generation: c.generation, Err: err})
 	if err != nil || c.conn.Broken() {
@@ -42,7 +66,7 @@ func (l *Lease) Done(err error) {
 	} else {
 		hp.admitLocked(c)
 	}
-	p.updateLocked(hp)
+	p.updateAtLocked(hp, now)
 }
 
 // waiter is a check-out that waits. It stands in the queues of several hosts if any of them will do.

@@ -28,6 +28,10 @@ type Command struct {
 	FireAndForget bool
 	// Plain sends the message uncompressed, whatever the connection has agreed on.
 	Plain bool
+	// Whole tells that the body is that of a message, with the `$db` that DB is, so that it can be sent as it is.
+	Whole bool
+	// apart is set if no field of Metadata is in the body.
+	apart bool
 }
 
 // Sequence is a named list of documents.
@@ -97,6 +101,9 @@ type Response struct {
 	Elapsed time.Duration
 	// Status is nil if a reply came, whatever it says, or else a *StatusError.
 	Status error
+	// Clean tells of a reply to an operation of a Client that it says ok, and has neither labels of errors nor the error of a
+	// write concern.
+	Clean bool
 }
 
 // Err returns Status or, if a reply came, the error it tells of, which is an *Error.

@@ -25,6 +25,7 @@ func (t *TopologyDescription) suitable(s *selector) []*ServerDescription {
 		for _, h := range s.avoid {
 			delete(rested.Servers, h)
 		}
+		rested.sort()
 		if out := rested.matching(s); len(out) > 0 {
 			return nearest(out, s.window)
 		}
@@ -38,14 +39,9 @@ func (t *TopologyDescription) matching(s *selector) []*ServerDescription {
 	case TopologyUnknown:
 		return nil
 	case TopologySingle:
-		for _, d := range t.Servers {
-			if d.Kind != ServerUnknown {
-				return []*ServerDescription{d}
-			}
-		}
-		return nil
+		return t.known
 	case TopologySharded:
-		return t.ofKind(ServerRouter)
+		return t.routers
 	}
 	return t.members(s)
 }
@@ -62,7 +58,7 @@ func (t *TopologyDescription) ofKind(kinds ...ServerKind) []*ServerDescription {
 
 // members returns the members of a replica set that match a read preference.
 func (t *TopologyDescription) members(s *selector) []*ServerDescription {
-	primary := t.ofKind(ServerPrimary)
+	primary := t.primaries
 	if s.preference == nil {
 		return primary
 	}
@@ -144,11 +140,12 @@ func (t *TopologyDescription) fresh(servers []*ServerDescription, limit, heartbe
 	})
 }
 
-// nearest returns the servers whose round trip takes at most window longer than that of the nearest.
+// nearest returns the servers whose round trip takes at most window longer than that of the nearest. It does not change
+// the list it is given.
 func nearest(servers []*ServerDescription, window time.Duration) []*ServerDescription {
 	if len(servers) < 2 {
 		return servers
 	}
 	least := slices.MinFunc(servers, func(a, b *ServerDescription) int { return int(a.RTT - b.RTT) }).RTT
-	return slices.DeleteFunc(servers, func(d *ServerDescription) bool { return d.RTT > least+window })
+	return slices.DeleteFunc(slices.Clone(servers), func(d *ServerDescription) bool { return d.RTT > least+window })
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/archelon-db/archelon/internal/bsonval"
@@ -99,15 +100,16 @@ func (c *Client) endSessions(ctx context.Context) {
 
 // clusterClock is the highest cluster time any server has told. It is told to the others, so that a deployment's clocks
 // move together.
-type clusterClock struct {
-	mu   sync.Mutex // guards the fields below
+type clusterClock struct{ told atomic.Pointer[clusterTime] }
+
+// clusterTime is a cluster time and the document by which it is told. It is not changed once made.
+type clusterTime struct {
 	time uint64
 	doc  Doc
 }
 
-// advance learns from a reply.
-func (c *clusterClock) advance(reply Doc) {
-	v := reply.Lookup("$clusterTime")
+// hear learns from the value of a $clusterTime.
+func (c *clusterClock) hear(v bsonval.Value) {
 	if v.Type() != bsonval.TypeDocument {
 		return
 	}
@@ -115,16 +117,26 @@ func (c *clusterClock) advance(reply Doc) {
 	if ts.Type() != bsonval.TypeTimestamp {
 		return
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if now := uint64(ts.Int64()); now > c.time {
-		c.time, c.doc = now, v.Doc().Clone()
+	for now := uint64(ts.Int64()); now > 0; {
+		old := c.told.Load()
+		if old != nil && now <= old.time || c.told.CompareAndSwap(old, &clusterTime{now, v.Doc().Clone()}) {
+			return
+		}
 	}
+}
+
+// time is the highest cluster time, 0 if there is none.
+func (c *clusterClock) time() uint64 {
+	if t := c.told.Load(); t != nil {
+		return t.time
+	}
+	return 0
 }
 
 // now is the document to send, nil if there is none.
 func (c *clusterClock) now() Doc {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.doc
+	if t := c.told.Load(); t != nil {
+		return t.doc
+	}
+	return nil
 }

@@ -103,6 +103,8 @@ type TopologyDescription struct {
 
 	// hosts are the keys of Servers, sorted.
 	hosts []Host
+	// routers and primaries are the servers of these kinds, known those that have answered, sorted by host.
+	routers, primaries, known []*ServerDescription
 
 	// The highest election id and set version that a primary has told of; they unmask primaries that are none any more.
 	maxElectionID [12]byte
@@ -179,8 +181,27 @@ func (t *TopologyDescription) apply(s *ServerDescription) *TopologyDescription {
 		n.member(s)
 	}
 	n.hosts = sortedHosts(n.Servers)
+	n.sort()
 	n.checkCompatible()
 	return &n
+}
+
+// sort fills the lists of servers by kind.
+func (t *TopologyDescription) sort() {
+	t.routers, t.primaries, t.known = nil, nil, nil
+	for _, h := range t.hosts {
+		d := t.Servers[h]
+		if d == nil || d.Kind == ServerUnknown {
+			continue
+		}
+		t.known = append(t.known, d)
+		switch d.Kind {
+		case ServerRouter:
+			t.routers = append(t.routers, d)
+		case ServerPrimary:
+			t.primaries = append(t.primaries, d)
+		}
+	}
 }
 
 // discover learns from the first server that is known what the deployment is.

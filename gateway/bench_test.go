@@ -13,41 +13,52 @@ import (
 	"github.com/archelon-db/archelon/gateway"
 )
 
-// startRelay copies bytes between clients and a server: the least that any hop costs.
+// relay copies bytes between the clients of a listener and a server: the least that any hop costs. It returns when the
+// listener is closed; made is told of each connection.
+func relay(l net.Listener, target string, made func(net.Conn)) {
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		s, err := net.Dial("tcp", target)
+		if err != nil {
+			c.Close()
+			continue
+		}
+		made(c)
+		made(s)
+		// io.Copy would splice within the kernel, as no hop that reads what it passes can.
+		pass := func(to, from net.Conn) {
+			_, _ = io.Copy(struct{ io.Writer }{to}, struct{ io.Reader }{from})
+			to.Close()
+		}
+		go pass(s, c)
+		go pass(c, s)
+	}
+}
+
+// startRelay runs a relay until the benchmark ends.
 func startRelay(b *testing.B, target string) string {
 	b.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	check(b, err)
-	var work sync.WaitGroup
 	var mu sync.Mutex
 	var conns []net.Conn
+	var work sync.WaitGroup
 	work.Go(func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			s, err := net.Dial("tcp", target)
-			if err != nil {
-				c.Close()
-				continue
-			}
+		relay(l, target, func(c net.Conn) {
 			mu.Lock()
-			conns = append(conns, c, s)
-			mu.Unlock()
-			// io.Copy would splice within the kernel, as no hop that reads what it passes can.
-			work.Go(func() { _, _ = io.Copy(struct{ io.Writer }{s}, struct{ io.Reader }{c}) })
-			work.Go(func() { _, _ = io.Copy(struct{ io.Writer }{c}, struct{ io.Reader }{s}) })
-		}
+			defer mu.Unlock()
+			conns = append(conns, c)
+		})
 	})
 	b.Cleanup(func() {
 		l.Close()
-		mu.Lock()
+		work.Wait()
 		for _, c := range conns {
 			c.Close()
 		}
-		mu.Unlock()
-		work.Wait()
 	})
 	return l.Addr().String()
 }

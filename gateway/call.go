@@ -18,6 +18,7 @@ type sessionID [uuidLen]byte
 
 // call is a command on its way: what has to be known of it to send it somewhere.
 type call struct {
+	hop  *hop
 	req  *server.Request
 	name string
 	// database and collection are what routes are matched with. The collection is empty for commands that have none.
@@ -32,6 +33,7 @@ type call struct {
 	inTransaction    bool
 	starts           bool
 	hasClusterTime   bool
+	whole            bool        // the body has its $db
 	token            bsonval.Doc // recoveryToken, nil if there is none
 	afterClusterTime uint64      // of readConcern, 0 if there is none
 	readConcern      bsonval.Doc
@@ -43,7 +45,7 @@ type call struct {
 
 // parse reads the top-level fields of a command.
 func (c *call) parse(req *server.Request) error {
-	*c = call{req: req, name: req.Command, database: req.DB}
+	*c = call{hop: c.hop, req: req, name: req.Command, database: req.DB}
 	body := req.Body
 	if key, v, _ := body.First(); key == "explain" && v.Type() == bsonval.TypeDocument {
 		c.place(v.Doc())
@@ -101,6 +103,8 @@ func (c *call) field(key string, v bsonval.Value) error {
 		c.starts = v.Truthy()
 	case "$clusterTime":
 		c.hasClusterTime = true
+	case "$db":
+		c.whole = true
 	case "recoveryToken":
 		if v.Type() == bsonval.TypeDocument {
 			c.token = v.Doc()

@@ -152,11 +152,13 @@ func (f forwarder) Handle(ctx context.Context, req *server.Request, reply *serve
 	case "getMore", "killCursors":
 		return f.g.Handle(ctx, req, reply)
 	}
-	var c call
-	if err := c.parse(req); err != nil {
+	h := f.g.hopOf(req.Conn)
+	defer h.end()
+	c, err := h.begin(req)
+	if err != nil {
 		return err
 	}
-	return f.g.forward(ctx, &c, reply)
+	return f.g.forward(ctx, c, reply)
 }
 
 // one asks one server.

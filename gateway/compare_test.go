@@ -3,12 +3,14 @@ package gateway_test
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
@@ -30,6 +32,7 @@ func doc(t testing.TB, text string) bsonval.Doc {
 }
 
 func TestDiff(t *testing.T) {
+	now := time.Now().Unix()
 	for _, c := range []struct{ command, a, b, want string }{
 		{`{"ping":1}`, `{"ok":{"$numberDouble":"1.0"},"operationTime":1}`, `{"ok":{"$numberDouble":"1.0"}}`, ""},
 		{`{"ping":1}`, `{"ok":{"$numberDouble":"1.0"}}`, `{"ok":{"$numberInt":"1"}}`, "ok: normal 1.0 (double), proxy 1 (int)"},
@@ -42,6 +45,14 @@ func TestDiff(t *testing.T) {
 		{`{"aggregate":"c","pipeline":[{"$sort":{"a":1}},{"$group":{"_id":1}}]}`, `{"cursor":{"firstBatch":[1,2]}}`, `{"cursor":{"firstBatch":[2,1]}}`, ""},
 		{`{"find":"c"}`, `{"cursor":{"firstBatch":[1]}}`, `{"cursor":{"firstBatch":[1,{"x":1}]}}`, "cursor.firstBatch.1: normal missing, proxy { x: 1 } (object)"},
 		{`{"find":"c"}`, `{"code":2,"errmsg":"x"}`, `{"code":2,"errmsg":"y"}`, `errmsg: normal "x" (string), proxy "y" (string)`},
+		{`{"find":"c"}`, `{"errmsg":"x Timestamp(5, 1)"}`, `{"errmsg":"x Timestamp(6, 1)"}`,
+			`errmsg: normal "x Timestamp(5, 1)" (string), proxy "x Timestamp(6, 1)" (string)`},
+		{`{"find":"c"}`, fmt.Sprintf(`{"errmsg":"x Timestamp(%d, 1), y"}`, now), fmt.Sprintf(`{"errmsg":"x Timestamp(%d, 2), y"}`, now), ""},
+		{`{"find":"c"}`, fmt.Sprintf(`{"errmsg":"x new Date(%d001) y"}`, now), fmt.Sprintf(`{"errmsg":"x new Date(%d003) z"}`, now),
+			fmt.Sprintf(`errmsg: normal "x new Date(%d001) y" (string), proxy "x new Date(%d003) z" (string)`, now, now)},
+		{`{"aggregate":"c"}`, `{"errmsg":"collection: d.tmp.agg_out.3 index"}`, `{"errmsg":"collection: d.tmp.agg_out.5 index"}`, ""},
+		{`{"listDatabases":1,"filter":{"sizeOnDisk":{"$gt":5}}}`, `{"databases":[]}`, `{"databases":[1]}`, ""},
+		{`{"listDatabases":1}`, `{"databases":[]}`, `{"databases":[1]}`, "databases.0: normal missing, proxy 1 (int)"},
 		{`{"listCollections":1}`, `{"cursor":{"firstBatch":[{"info":{"uuid":"a"}}]}}`, `{"cursor":{"firstBatch":[{"info":{"uuid":"b"}}]}}`, ""},
 	} {
 		got := gateway.FormatDiff(gateway.Diff(doc(t, c.command), doc(t, c.a), doc(t, c.b)), "normal", "proxy")
@@ -214,6 +225,23 @@ func TestRecordAndReplay(t *testing.T) {
 	}
 	if _, err := gateway.Replay(t.Context(), strings.NewReader("{"), fresh, &out); err == nil {
 		t.Error("a broken record is accepted")
+	}
+}
+
+// TestReplayOfLongAgo replays what told the time, of the record and of long before.
+func TestReplayOfLongAgo(t *testing.T) {
+	line := func(at, told time.Time) string {
+		return fmt.Sprintf(`{"time":{"$date":{"$numberLong":"%d"}},"db":"admin","command":{"aggregate":1,"pipeline":[{"$documents":[{"_id":1}]},`+
+			`{"$set":{"now":"$$NOW"}}],"cursor":{}},"reply":{"cursor":{"firstBatch":[{"_id":{"$numberInt":"1"},"now":{"$date":{"$numberLong":"%d"}}}],`+
+			`"id":{"$numberLong":"0"},"ns":"admin.$cmd.aggregate"},"ok":{"$numberDouble":"1.0"}}}`, at.UnixMilli(), told.UnixMilli())
+	}
+	db, then := startDB(t, archelon.Config{}), time.Now().Add(-time.Hour)
+	for told, different := range map[time.Time]int{then: 0, then.Add(-time.Hour): 1} {
+		var out bytes.Buffer
+		result, err := gateway.Replay(t.Context(), strings.NewReader(line(then, told)), db, &out)
+		if err != nil || result.Different != different || result.Failed > 0 {
+			t.Errorf("%+v %v\n%s", result, err, &out)
+		}
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"github.com/archelon-db/archelon/egress"
+	"github.com/archelon-db/archelon/server/auth"
 )
 
 // Defaults of Config.
@@ -45,6 +46,9 @@ type Config struct {
 	// ForeignTimes is set where clients bring cluster times of other servers than the upstreams, which must not reach them.
 	// A Gateway of more than one upstream behaves so by itself.
 	ForeignTimes bool
+	// Auth authenticates clients and lets them do what their roles allow, whatever the upstreams think of the user that the
+	// gateway is to them. Nil lets everybody in.
+	Auth *auth.Guard
 	// Shutdown is called by the shutdown command. Nil: there is no such command.
 	Shutdown func()
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/archelon-db/archelon/internal/bsonval"
 	"github.com/archelon-db/archelon/internal/mongoerr"
 	"github.com/archelon-db/archelon/server"
+	"github.com/archelon-db/archelon/server/auth"
 )
 
 // cursorLife is how long an unused cursor is remembered. Servers drop theirs after ten minutes, those without a timeout
@@ -22,6 +23,8 @@ type cursor struct {
 	to     *upstream
 	target egress.Host
 	id     int64 // on the server
+	// user is whose it is, "" for nobody's.
+	user string
 	// stream is set for change streams, which drivers resume.
 	stream bool
 	// list is the rest of a merged result, which no upstream has. to is nil then.
@@ -109,7 +112,7 @@ func cursorID(reply bsonval.Doc) (at []byte, ok bool) {
 func (g *Gateway) adopt(c *call, u *upstream, target egress.Host, reply bsonval.Doc) {
 	if at, ok := cursorID(reply); ok {
 		id := int64(binary.LittleEndian.Uint64(at))
-		binary.LittleEndian.PutUint64(at, uint64(g.cursors.add(cursor{to: u, target: target, id: id, stream: c.changeStream})))
+		binary.LittleEndian.PutUint64(at, uint64(g.cursors.add(cursor{to: u, target: target, id: id, user: userOf(c.req), stream: c.changeStream})))
 	}
 }
 
@@ -141,6 +144,9 @@ const getMoreIDOffset = 4 + 1 + len("getMore") + 1
 // nextBatch appends the reply to one getMore; more tells whether the cursor goes on.
 func (g *Gateway) nextBatch(ctx context.Context, c *call, id int64, reply *server.Reply) (more bool, err error) {
 	cur, ok := g.cursors.find(id)
+	if ok && cur.user != userOf(c.req) {
+		return false, notYours(id)
+	}
 	if !ok { // it was killed between two replies of a stream
 		return false, mongoerr.New(mongoerr.CursorNotFound, "cursor id %d not found", id)
 	}
@@ -151,8 +157,8 @@ func (g *Gateway) nextBatch(ctx context.Context, c *call, id int64, reply *serve
 	body := c.req.Body.Clone()
 	binary.LittleEndian.PutUint64(body[getMoreIDOffset:], uint64(cur.id))
 	e := g.edits(ctx, c, cur.to)
-	op := egress.Operation{Command: egress.Command{DB: c.req.DB, Body: e.apply(body)}, Target: cur.target}
-	r := cur.to.run(ctx, &op)
+	c.hop.op = egress.Operation{Command: egress.Command{DB: c.req.DB, Body: e.apply(body), Whole: c.whole}, Target: cur.target}
+	r := c.hop.run(ctx, cur.to)
 	if r.Status != nil {
 		if egressGone(r.Status) {
 			g.cursors.remove(id)
@@ -193,6 +199,8 @@ func (g *Gateway) killCursors(ctx context.Context, c *call, reply *server.Reply)
 		switch {
 		case it.Value().Type() != bsonval.TypeInt64:
 			return g.forward(ctx, c, reply)
+		case ok && cur.user != userOf(c.req) && !auth.KillsAnyCursor(c.req.Conn):
+			return notYours(id)
 		case ok && cur.list != nil:
 			g.cursors.remove(id)
 			result.killed = append(result.killed, id)

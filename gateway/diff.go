@@ -1,13 +1,11 @@
 package gateway
 
 import (
-	"encoding/binary"
+	"bytes"
 	"fmt"
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
-	"time"
 
 	"github.com/archelon-db/archelon/internal/bsonval"
 )
@@ -120,6 +118,9 @@ func Diff(command, a, b bsonval.Doc) []Difference { return diffWith(command, a, 
 func diffWith(command, a, b bsonval.Doc, alike *aliases) []Difference {
 	name, _, _ := command.First()
 	d := differ{command: strings.Clone(name), alike: alike}
+	if name == "listDatabases" && filtersBySize(command) {
+		d.bySize = true
+	}
 	for _, f := range []string{"sort", "pipeline"} {
 		d.ordered = d.ordered || !command.Lookup(f).IsMissing()
 	}
@@ -140,63 +141,22 @@ func diffWith(command, a, b bsonval.Doc, alike *aliases) []Difference {
 type differ struct {
 	command string
 	ordered bool
+	bySize  bool     // which databases are listed depends on their sizes on disk
 	alike   *aliases // nil: none are known
 	out     []Difference
 }
 
-const (
-	// maxAliases bounds the values that are remembered.
-	maxAliases = 100_000
-
-	// fresh is how old a value may be that a server has made up just now.
-	fresh = 10 * time.Second
-)
-
-// aliases are values that one server made up, ids and times, by those of the other in the same place.
-type aliases struct {
-	mu sync.Mutex // guards of
-	of map[string]string
-}
-
-// bytesOf is a value that a server can make up as a key, and when that was. ok is false for values of other types.
-func bytesOf(v bsonval.Value) (key string, made time.Time, ok bool) {
-	switch v.Type() {
-	case bsonval.TypeObjectID:
-		return string(v.Bytes()), time.Unix(int64(binary.BigEndian.Uint32(v.Bytes())), 0), true
-	case bsonval.TypeDate:
-		return string(bsonval.AppendValue([]byte{byte(v.Type())}, v)), v.Time(), true
-	case bsonval.TypeTimestamp:
-		t, _ := v.TimestampParts()
-		return string(bsonval.AppendValue([]byte{byte(v.Type())}, v)), time.Unix(int64(t), 0), true
-	}
-	return "", time.Time{}, false
-}
-
-// same tells whether two values of a type mean the same: both servers have made theirs up just now, or had earlier. Values
-// made by the client are equal to begin with.
-func (l *aliases) same(a, b bsonval.Value) bool {
-	x, madeX, ok := bytesOf(a)
-	y, madeY, _ := bytesOf(b)
-	if l == nil || !ok {
-		return false
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if other, known := l.of[x]; known && other == y {
-		return true
-	}
-	if time.Since(madeX).Abs() > fresh || time.Since(madeY).Abs() > fresh {
-		return false
-	}
-	if l.of == nil || len(l.of) >= maxAliases {
-		l.of = map[string]string{}
-	}
-	l.of[x] = y
-	return true
+// filtersBySize tells a listDatabases that chooses by the databases' sizes on disk.
+func filtersBySize(command bsonval.Doc) bool {
+	filter := command.Lookup("filter")
+	return filter.Type() == bsonval.TypeDocument && bytes.Contains(filter.Doc(), []byte("sizeOnDisk\x00"))
 }
 
 // rule finds what must differ.
 func (d *differ) rule(path string) (how, bool) {
+	if d.bySize && path == "databases" {
+		return kind, true
+	}
 	for _, r := range mustDiffer {
 		if (r.command == "*" || r.command == d.command) && pathMatches(r.path, path) {
 			return r.how, true
@@ -218,6 +178,9 @@ func pathMatches(pattern, path string) bool {
 		pattern, path = morePattern, morePath
 	}
 }
+
+// isMessage tells the texts of errors.
+func isMessage(path string) bool { return path == "errmsg" || strings.HasSuffix(path, ".errmsg") }
 
 func (d *differ) add(path string, a, b bsonval.Value) {
 	d.out = append(d.out, Difference{Path: path, A: show(a), B: show(b)})
@@ -285,7 +248,8 @@ func (d *differ) values(path string, a, b bsonval.Value, depth int) {
 		d.documents(path, a.Doc(), b.Doc(), depth)
 	case a.Type() == bsonval.TypeArray:
 		d.arrays(path, a.Doc(), b.Doc(), depth)
-	case !bsonval.Identical(a, b) && !d.alike.same(a, b):
+	case bsonval.Identical(a, b), d.alike.same(a, b), isMessage(path) && a.Type() == bsonval.TypeString && d.alike.sameMessage(a.Str(), b.Str()):
+	default:
 		d.add(path, a, b)
 	}
 }

@@ -12,7 +12,8 @@
 //	     ─▶ first route that matches ─▶ egress.Client ─▶ reply, as it came but for ids of cursors
 //
 // Clients see a router (`msg: isdbgrid`): there are no hosts to discover, and any number of gateways are alike. Requests
-// are looked at no further than to their top-level fields, and replies to the field `cursor`.
+// are looked at no further than to their top-level fields, and replies to the field `cursor`; the bytes of both are passed
+// on as they are. A connection's goroutine does all of it itself, in memory that its hop keeps.
 //
 // # Failures
 //

@@ -20,21 +20,25 @@ func (g *Gateway) forward(ctx context.Context, c *call, reply *server.Reply) err
 		c.unnumbered = p.to.standalone(ctx)
 	}
 	e := g.edits(ctx, c, p.to)
-	op := egress.Operation{
-		Command:        egress.Command{DB: c.req.DB, Body: e.apply(c.req.Body), Sequences: c.sequences()},
+	c.hop.op = egress.Operation{
+		Command:        egress.Command{DB: c.req.DB, Body: e.apply(c.req.Body), Sequences: c.sequences(), Whole: c.whole},
 		ReadPreference: preference, Target: p.target,
 	}
 	if c.hasSession && c.numbered && !c.unnumbered {
 		p.txn, p.open = c.txn, c.inTransaction
 		g.pins.set(c.session, p)
 	}
-	r := p.to.run(ctx, &op)
+	r := c.hop.run(ctx, p.to)
 	g.settle(c, p, &r)
 	if r.Status != nil {
 		return c.failure(ctx, p.to, r.Status)
 	}
 	g.adopt(c, p.to, r.Target, r.Body)
-	g.finish(c, p.to, rewriteErrors(r.Body), reply)
+	body := r.Body
+	if !r.Clean {
+		body = rewriteErrors(body)
+	}
+	g.finish(c, p.to, body, reply)
 	return nil
 }
 
@@ -174,9 +178,9 @@ func (g *Gateway) edits(ctx context.Context, c *call, u *upstream) edits {
 		return e
 	}
 	e.dropTime = c.hasClusterTime
-	if after := c.afterClusterTime; after > u.clock.Load() {
+	if after := c.afterClusterTime; after > u.client.ClusterTime() {
 		u.ask(ctx, "admin", bsonval.NewBuilder().Int32("ping", 1).StartDoc("$readPreference").Str("mode", "primary").End().Build(), "")
-		if now := u.clock.Load(); after > now {
+		if now := u.client.ClusterTime(); after > now {
 			e.concern = concernAt(c.readConcern, now)
 		}
 	}

@@ -22,6 +22,8 @@ type Gateway struct {
 	started  time.Time
 	topology *server.Topology
 	hello    *server.Hello
+	// entry is what stands before all commands.
+	entry server.Handler
 
 	table   atomic.Pointer[table]
 	pins    pins
@@ -50,9 +52,15 @@ func New(cfg Config) (*Gateway, error) {
 	topology := server.NewTopology(server.State{Posture: server.Router})
 	g := &Gateway{
 		cfg: cfg, log: cfg.Logger, started: time.Now(), topology: topology,
-		hello: server.NewHello(server.HelloConfig{Topology: topology}),
-		pins:  pins{of: map[sessionID]pin{}}, cursors: cursors{of: map[int64]cursor{}},
+		pins: pins{of: map[sessionID]pin{}}, cursors: cursors{of: map[int64]cursor{}},
 	}
+	hello := server.HelloConfig{Topology: topology}
+	g.entry = server.HandlerFunc(g.handle)
+	if cfg.Auth != nil {
+		hello.SASLMechanisms, hello.Extend = cfg.Auth.Mechanisms, cfg.Auth.Speculate
+		g.entry = cfg.Auth.Protect(g.entry, access)
+	}
+	g.hello = server.NewHello(hello)
 	g.ended, g.end = context.WithCancel(context.Background())
 	g.table.Store(&table{upstreams: map[string]*upstream{}})
 	if err := g.Reload(cfg.Table); err != nil {
@@ -130,14 +138,22 @@ func (g *Gateway) retire(u *upstream) {
 
 // Handle implements server.Handler.
 func (g *Gateway) Handle(ctx context.Context, req *server.Request, reply *server.Reply) error {
+	return g.entry.Handle(ctx, req, reply)
+}
+
+// handle answers what the client may ask for.
+func (g *Gateway) handle(ctx context.Context, req *server.Request, reply *server.Reply) error {
 	if req.Command == "hello" || req.Command == "isMaster" || req.Command == "ismaster" {
 		return g.hello.Handle(ctx, req, reply)
 	}
 	g.running.Add(1)
 	defer g.running.Add(-1)
 	g.count(req.Command)
-	var c call
-	if err := c.parse(req); err != nil {
+	isolate(req)
+	h := g.hopOf(req.Conn)
+	defer h.end()
+	c, err := h.begin(req)
+	if err != nil {
 		return err
 	}
 	if g.refusing.Load() && !c.continues() {
@@ -149,9 +165,9 @@ func (g *Gateway) Handle(ctx context.Context, req *server.Request, reply *server
 		ctx = limited
 	}
 	if own, ok := ownCommands[req.Command]; ok {
-		return own(g, ctx, &c, reply)
+		return own(g, ctx, c, reply)
 	}
-	return g.forward(ctx, &c, reply)
+	return g.forward(ctx, c, reply)
 }
 
 // maxTimeGrace is how long after maxTimeMS the gateway waits for the upstream to say that the time is over.

@@ -73,7 +73,7 @@ func (g *Gateway) answers(ctx context.Context, c *call, upstreams []*upstream) (
 			e := edits{dropTime: true}
 			r := u.run(ctx, &egress.Operation{
 				Command: egress.Command{DB: c.req.DB, Body: e.apply(c.req.Body)}, ReadPreference: c.preference,
-			})
+			}, nil)
 			switch err := r.Err(); {
 			case r.Status != nil:
 				errs[i] = c.failure(ctx, u, r.Status)
@@ -242,7 +242,7 @@ func (g *Gateway) listCollections(ctx context.Context, c *call, reply *server.Re
 	batch, more := l.take(n)
 	id := int64(0)
 	if more {
-		id = g.cursors.add(cursor{list: l})
+		id = g.cursors.add(cursor{list: l, user: userOf(c.req)})
 	}
 	l.append(reply, "firstBatch", id, batch)
 	return nil

@@ -12,6 +12,7 @@ import (
 	"github.com/archelon-db/archelon/internal/bsonval"
 	"github.com/archelon-db/archelon/internal/mongoerr"
 	"github.com/archelon-db/archelon/server"
+	"github.com/archelon-db/archelon/server/auth"
 )
 
 // MongoVersion is the version of MongoDB whose protocol clients can count on.
@@ -71,10 +72,10 @@ var ownCommands = map[string]ownCommand{
 	"replSetGetConfig": noReplication,
 }
 
-// refuseLogin refuses credentials: they must not reach connections that all clients share.
+// refuseLogin refuses credentials, unless Config.Auth takes them: they must not reach connections that all clients share.
 func refuseLogin(*Gateway, context.Context, *call, *server.Reply) error {
 	return mongoerr.New(mongoerr.AuthenticationFailed,
-		"the gateway does not authenticate clients; it logs in to upstreams with the credentials of their connection strings")
+		"the gateway has no users; it logs in to upstreams with the credentials of their connection strings")
 }
 
 // noReplication answers as routers do.
@@ -94,11 +95,8 @@ func (g *Gateway) buildInfo(_ context.Context, _ *call, reply *server.Reply) err
 }
 
 func (g *Gateway) connectionStatus(_ context.Context, c *call, reply *server.Reply) error {
-	b := bsonval.NewBuilder().StartDoc("authInfo").StartArray("authenticatedUsers").End().StartArray("authenticatedUserRoles").End()
-	if c.req.Body.Lookup("showPrivileges").Truthy() {
-		b.StartArray("authenticatedUserPrivileges").End()
-	}
-	reply.AppendDoc(b.End().Build())
+	info := auth.Info(c.req.Conn, c.req.Body.Lookup("showPrivileges").Truthy())
+	reply.Buf = bsonval.AppendElement(reply.Buf, "authInfo", bsonval.Document(info))
 	return nil
 }
 

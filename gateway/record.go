@@ -147,6 +147,7 @@ func (p *player) play(ctx context.Context, e *entry) ([]Difference, error) {
 		}
 		op.ReadPreference = c.preference
 	}
+	p.alike.recorded = e.Time
 	r := p.client.Run(ctx, &op)
 	if r.Status != nil {
 		return nil, r.Status

@@ -95,6 +95,9 @@ func (g *Gateway) describe(_ *call, b *bsonval.Builder) {
 	b.End()
 }
 
+// Cursors counts the cursors that clients have open through the gateway.
+func (g *Gateway) Cursors() int { return g.cursors.open(nil) }
+
 // describe appends what is known of an upstream.
 func (u *upstream) describe(b *bsonval.Builder) {
 	t := u.client.Topology()

@@ -20,8 +20,6 @@ type upstream struct {
 	client *egress.Client
 
 	running, total, failed atomic.Int64
-	// clock is the highest cluster time the upstream has told.
-	clock atomic.Uint64
 }
 
 // open makes the client of an upstream. It does not wait for a server.
@@ -48,41 +46,25 @@ func open(name string, cfg Upstream, log *slog.Logger) (*upstream, error) {
 	return &upstream{name: name, cfg: cfg, client: client}, nil
 }
 
-// run runs a command.
-func (u *upstream) run(ctx context.Context, op *egress.Operation) egress.ResponseOnAny {
+// run runs an operation, with the memory of a caller if k is not nil.
+func (u *upstream) run(ctx context.Context, op *egress.Operation, k *egress.Caller) (r egress.ResponseOnAny) {
 	u.running.Add(1)
 	defer u.running.Add(-1)
 	u.total.Add(1)
-	r := u.client.Run(ctx, op)
+	if k != nil {
+		r = u.client.Call(ctx, op, k)
+	} else {
+		r = u.client.Run(ctx, op)
+	}
 	if r.Status != nil {
 		u.failed.Add(1)
-	} else {
-		u.learn(r.Body)
 	}
 	return r
 }
 
-// learn notes the cluster time of a reply.
-func (u *upstream) learn(reply bsonval.Doc) {
-	v := reply.Lookup("$clusterTime")
-	if v.Type() != bsonval.TypeDocument {
-		return
-	}
-	t := v.Doc().Lookup("clusterTime")
-	if t.Type() != bsonval.TypeTimestamp {
-		return
-	}
-	for now := uint64(t.Int64()); ; {
-		old := u.clock.Load()
-		if now <= old || u.clock.CompareAndSwap(old, now) {
-			return
-		}
-	}
-}
-
 // ask runs a command of the gateway's own.
 func (u *upstream) ask(ctx context.Context, db string, body bsonval.Doc, target egress.Host) egress.ResponseOnAny {
-	return u.run(ctx, &egress.Operation{Command: egress.Command{DB: db, Body: body}, Target: target})
+	return u.run(ctx, &egress.Operation{Command: egress.Command{DB: db, Body: body}, Target: target}, nil)
 }
 
 // kind is what the upstream has turned out to be.

@@ -43,6 +43,7 @@ type Conn struct {
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 	state  atomic.Int32
+	user   atomic.Pointer[User]
 
 	// All of the following belongs to the connection's goroutine.
 

@@ -12,6 +12,7 @@ import (
 	"github.com/archelon-db/archelon/internal/bsonval"
 	"github.com/archelon-db/archelon/internal/mongoerr"
 	"github.com/archelon-db/archelon/server"
+	"github.com/archelon-db/archelon/server/auth"
 )
 
 // MongoVersion is the version of MongoDB whose protocol clients can count on.
@@ -80,11 +81,7 @@ func (s *Service) connectionStatus(_ *opContext, c *Call, req struct {
 		return mongoerr.New(mongoerr.TypeMismatch, "BSON field 'connectionStatus.showPrivileges' is the wrong type '%s', expected types '[bool, long, int, decimal, double]'",
 			c.args.Lookup("showPrivileges").Type())
 	}
-	b := bsonval.NewBuilder().StartDoc("authInfo").StartArray("authenticatedUsers").End().StartArray("authenticatedUserRoles").End()
-	if c.args.Lookup("showPrivileges").Truthy() {
-		b.StartArray("authenticatedUserPrivileges").End()
-	}
-	c.reply.AppendDoc(b.End().Build())
+	c.append("authInfo", bsonval.Document(auth.Info(c.req.Conn, c.args.Lookup("showPrivileges").Truthy())))
 	return nil
 }
 

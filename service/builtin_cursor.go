@@ -7,6 +7,7 @@ import (
 
 	"github.com/archelon-db/archelon/internal/bsonval"
 	"github.com/archelon-db/archelon/internal/mongoerr"
+	"github.com/archelon-db/archelon/server/auth"
 )
 
 // getMoreRequest is a getMore. The cursor's id has to be a long and nothing else, as in MongoDB.
@@ -52,6 +53,9 @@ func (s *Service) killCursors(_ *opContext, c *Call, req killCursorsRequest) err
 			missing.Add(bsonval.Int64(v.Int64()))
 			continue
 		}
+		if err := st.check(c); err != nil && !auth.KillsAnyCursor(c.req.Conn) {
+			return err
+		}
 		s.kill(st)
 		killed.Add(bsonval.Int64(v.Int64()))
 	}
@@ -66,13 +70,16 @@ type endSessionsRequest struct {
 	Sessions []bson.Raw `bson:"endSessions"`
 }
 
-func (s *Service) endSessions(_ *opContext, _ *Call, req endSessionsRequest) error {
+func (s *Service) endSessions(_ *opContext, c *Call, req endSessionsRequest) error {
 	ended := map[string]bool{}
 	for _, d := range req.Sessions {
 		if err := checkLSID(bsonval.Doc(d)); err != nil {
 			return err
 		}
-		ended[sessionKey(bsonval.Doc(d))] = true
+		if err := checkUser(bsonval.Doc(d), c.User()); err != nil {
+			return err
+		}
+		ended[sessionKey(bsonval.Doc(d), c.User())] = true
 	}
 	for _, st := range s.cursors.all() {
 		if st.owner != "" && ended[st.owner] {

@@ -49,6 +49,9 @@ func (c *Call) DB() string { return c.db }
 // Conn is the client's connection.
 func (c *Call) Conn() *server.Conn { return c.req.Conn }
 
+// User is who the client has authenticated as, nil for nobody.
+func (c *Call) User() *server.User { return c.req.Conn.User() }
+
 // Args are the arguments: the command document without what all commands take. The first field is there as sent, but
 // for typed handlers whose request has no place for it.
 func (c *Call) Args() bson.Raw { return bson.Raw(c.args) }

@@ -24,7 +24,7 @@ type Command struct {
 	Help string
 	// AdminOnly commands run against the admin database only.
 	AdminOnly bool
-	// NoAuth commands run without asking Config.Authorize.
+	// NoAuth commands run for everybody, without asking Config.Auth and Config.Authorize.
 	NoAuth bool
 	// SecondaryOK commands run on instances that are not active, see Lease.
 	SecondaryOK bool

@@ -221,11 +221,30 @@ func (s *Service) kill(st *stream) {
 	st.cancel(errNobodyListens)
 }
 
+// check refuses the cursor of another user.
+func (st *stream) check(c *Call) error {
+	if st.user == userOf(c) {
+		return nil
+	}
+	return mongoerr.New(mongoerr.Unauthorized, "cursor id %d was not created by the authenticated user", st.id)
+}
+
+// userOf is who calls, "" for nobody.
+func userOf(c *Call) string {
+	if u := c.User(); u != nil {
+		return u.String()
+	}
+	return ""
+}
+
 // checkOut returns the stream with an id for a call.
 func (s *Service) checkOut(c *Call, id int64, ns string) (*stream, error) {
 	st := s.cursors.get(id)
 	if st == nil {
 		return nil, mongoerr.New(mongoerr.CursorNotFound, "cursor id %d not found", id)
+	}
+	if err := st.check(c); err != nil {
+		return nil, err
 	}
 	owner := c.session()
 	switch {

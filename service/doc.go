@@ -60,9 +60,14 @@
 // # Limits
 //
 // Connections and bytes are bounded by server.Config, cursors by Config.MaxCursors, remembered results of commands that
-// run once by the ResultStore. TLS is the server's; SCRAM is not there yet, so who may call what is up to
-// Config.Authorize, which sees the connection and its client certificate.
+// run once by the ResultStore.
 //
-// The package imports server, egress (for its clients), internal/bsonval, internal/mongoerr and the driver's bson
+// # Access
+//
+// TLS is the server's. Config.Auth authenticates clients, with SCRAM or certificates, and lets them call what their roles
+// allow (package server/auth); Config.Authorize may look closer, at Call.User and the arguments. Cursors and sessions
+// belong to their users.
+//
+// The package imports server and server/auth, egress (for its clients), internal/bsonval, internal/mongoerr and the driver's bson
 // package. Each stream has a goroutine, which ends with its context; Run owns those of subprocesses and of the lease.
 package service

@@ -5,6 +5,7 @@ import (
 
 	"github.com/archelon-db/archelon/internal/bsonval"
 	"github.com/archelon-db/archelon/internal/mongoerr"
+	"github.com/archelon-db/archelon/server"
 )
 
 // argument is a generic argument: one that means the same for all commands.
@@ -151,7 +152,11 @@ func (c *Call) applyGeneric() error {
 		}
 	}
 	if g.has&(1<<argLSID) != 0 {
-		if err := checkLSID(g.get(argLSID).Doc()); err != nil {
+		lsid := g.get(argLSID).Doc()
+		if err := checkLSID(lsid); err != nil {
+			return err
+		}
+		if err := checkUser(lsid, c.User()); err != nil {
 			return err
 		}
 	}
@@ -257,11 +262,28 @@ func (c *Call) session() string {
 	if c.generic.has&(1<<argLSID) == 0 {
 		return ""
 	}
-	return sessionKey(c.generic.get(argLSID).Doc())
+	return sessionKey(c.generic.get(argLSID).Doc(), c.User())
 }
 
-func sessionKey(lsid bsonval.Doc) string {
+// sessionKey is a session as the service knows it: that of a user has the user's digest.
+func sessionKey(lsid bsonval.Doc, u *server.User) string {
+	if u != nil {
+		digest := u.Digest()
+		return string(lsid.Lookup("id").Bytes()) + string(digest[:])
+	}
 	return string(lsid.Lookup("id").Bytes()) + string(lsid.Lookup("uid").Bytes())
+}
+
+// checkUser refuses the session of another user.
+func checkUser(lsid bsonval.Doc, u *server.User) error {
+	uid := lsid.Lookup("uid")
+	if u == nil || uid.IsMissing() {
+		return nil
+	}
+	if digest := u.Digest(); string(uid.Bytes()) != string(digest[:]) {
+		return mongoerr.New(mongoerr.Unauthorized, "Unauthorized to set user digest in LogicalSessionId")
+	}
+	return nil
 }
 
 // mergeGeneric returns a command with the generic arguments that from has and it has not.

@@ -15,6 +15,14 @@ import (
 
 // Handle implements server.Handler.
 func (s *Service) Handle(ctx context.Context, req *server.Request, reply *server.Reply) error {
+	if s.protected != nil {
+		return s.protected.Handle(ctx, req, reply)
+	}
+	return s.handle(ctx, req, reply)
+}
+
+// handle answers what the client may ask for.
+func (s *Service) handle(ctx context.Context, req *server.Request, reply *server.Reply) error {
 	if req.Command == "$query" {
 		return s.unwrap(ctx, req, reply)
 	}

@@ -113,6 +113,9 @@ func (s *Service) describe(c *Call, micros int64) bsonval.Doc {
 	}
 	b.Bool("active", true).Str("currentOpTime", c.op.started.UTC().Format(opTimeFormat)).Bool("isFromUserConnection", true)
 	b.Int32("opid", c.op.id)
+	if u := conn.User(); u != nil {
+		b.StartArray("effectiveUsers").Add(bsonval.Document(bsonval.NewBuilder().Str("user", u.Name).Str("db", u.DB).Build())).End()
+	}
 	b.Value("lsid", c.generic.get(argLSID))
 	b.Int64("secs_running", micros/1e6).Int64("microsecs_running", micros).Str("op", "command").Str("ns", c.db+".$cmd")
 	b.Str("service", s.name).Doc("command", shortened(c.req.Body))

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/archelon-db/archelon/server"
+	"github.com/archelon-db/archelon/server/auth"
 )
 
 // Defaults of Config.
@@ -31,8 +32,12 @@ type Config struct {
 	// Topology is what the service presents itself as. Nil means a router: every instance is as good as another, and
 	// clients name several of them.
 	Topology *server.Topology
-	// Authorize decides who may call what: it runs before every command but those with NoAuth, and its error is the
-	// answer. Nil lets everybody call everything.
+	// Auth authenticates clients and lets them call what their roles allow: commands of the service need the role `call` on
+	// the database they are sent to, unless they have NoAuth. Nil lets everybody in. A service that is mounted in a
+	// database leaves it nil, and is protected by that one's.
+	Auth *auth.Guard
+	// Authorize decides further who may call what: it runs before every command but those with NoAuth, and its error is
+	// the answer; Call.User is who asks. Nil lets everybody call everything.
 	Authorize func(ctx context.Context, c *Call) error
 	// Results remembers the results of Once commands. Nil means NewMemoryResults, which one instance knows and forgets
 	// at its end.
@@ -100,6 +105,8 @@ type Service struct {
 	started time.Time
 	hello   *server.Hello
 	table   table
+	// protected stands before all commands if the service authenticates; else it is nil.
+	protected server.Handler
 
 	ops     operations
 	cursors cursors
@@ -133,7 +140,12 @@ func New(name string, cfg Config) *Service {
 		host = "localhost"
 	}
 	s := &Service{name: name, cfg: cfg, log: cfg.Logger, host: host, started: time.Now()}
-	s.hello = server.NewHello(server.HelloConfig{Topology: cfg.Topology})
+	hello := server.HelloConfig{Topology: cfg.Topology}
+	if cfg.Auth != nil {
+		hello.SASLMechanisms, hello.Extend = cfg.Auth.Mechanisms, cfg.Auth.Speculate
+		s.protected = cfg.Auth.Protect(server.HandlerFunc(s.handle), s.Access)
+	}
+	s.hello = server.NewHello(hello)
 	s.ctx, s.cancel = context.WithCancelCause(context.Background())
 	s.cursors.open = map[int64]*stream{}
 	s.table = table{exact: map[string]*row{}, folded: map[string]*row{}}
@@ -146,6 +158,21 @@ func (s *Service) Name() string { return s.name }
 
 // Topology is what the service presents itself as.
 func (s *Service) Topology() *server.Topology { return s.cfg.Topology }
+
+// Authenticates says whether the service checks by itself who its clients are.
+func (s *Service) Authenticates() bool { return s.protected != nil }
+
+// Access says who may call a command. It is for those who protect the service, see auth.Guard.
+func (s *Service) Access(_, command string) auth.Access {
+	r, _ := s.table.find(command)
+	switch {
+	case r == nil || r.builtin:
+		return auth.ByTable
+	case r.NoAuth:
+		return auth.Open
+	}
+	return auth.Callable
+}
 
 // Background adds a loop that Run runs. It has to return when its context ends.
 func (s *Service) Background(loop func(ctx context.Context)) {

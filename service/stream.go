@@ -30,8 +30,9 @@ var errNobodyListens = mongoerr.New(mongoerr.CursorKilled, "cursor was closed")
 // stream is an open cursor and the goroutine that feeds it.
 type stream struct {
 	id    int64
-	call  *Call // that opened it
-	owner string
+	call  *Call  // that opened it
+	owner string // the session, "" for none
+	user  string // of the client, "" for nobody
 	// ctx is the handler's.
 	ctx    context.Context
 	cancel context.CancelCauseFunc
@@ -61,7 +62,7 @@ type stream struct {
 
 // start starts the goroutine.
 func (s *Service) startStream(c *Call, produce producer) *stream {
-	st := &stream{call: c, owner: c.session(), items: make(chan bsonval.Doc, streamAhead), busy: true}
+	st := &stream{call: c, owner: c.session(), user: userOf(c), items: make(chan bsonval.Doc, streamAhead), busy: true}
 	st.ctx, st.cancel = context.WithCancelCause(context.WithValue(s.ctx, callKey{}, c))
 	go func() {
 		defer st.cancel(errNobodyListens) // releases what derives from the context

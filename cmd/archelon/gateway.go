@@ -17,6 +17,7 @@ import (
 	"github.com/archelon-db/archelon"
 	"github.com/archelon-db/archelon/gateway"
 	"github.com/archelon-db/archelon/server"
+	"github.com/archelon-db/archelon/server/auth"
 )
 
 // gatewayCommand runs a gateway. Its routes are in the config file, beside the flags.
@@ -26,6 +27,8 @@ type gatewayCommand struct {
 	TLSCert     string `name:"tls-cert" env:"ARCHELON_TLS_CERT" placeholder:"FILE" help:"TLS certificate chain (PEM). With a certificate, TCP clients must use TLS."`
 	TLSKey      string `name:"tls-key" env:"ARCHELON_TLS_KEY" placeholder:"FILE" help:"Key of the certificate (PEM)."`
 	TLSClientCA string `name:"tls-client-ca" env:"ARCHELON_TLS_CLIENT_CA" placeholder:"FILE" help:"Authorities whose client certificates are required (PEM)."`
+
+	userFlags `embed:""`
 
 	MaxConnections int           `env:"ARCHELON_MAX_CONNECTIONS" placeholder:"N" help:"Connections of clients at a time. Default 10000."`
 	IdleTimeout    time.Duration `env:"ARCHELON_IDLE_TIMEOUT" placeholder:"DURATION" help:"Close connections that are idle for so long. Default: never."`
@@ -70,10 +73,18 @@ func (g *gatewayCommand) Run(ctx context.Context, c *cli) error {
 	if err != nil {
 		return err
 	}
+	users, err := g.load()
+	if err != nil {
+		return err
+	}
+	var guard *auth.Guard
+	if users != nil {
+		guard = auth.NewGuard(users, log)
+	}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	gw, err := gateway.New(gateway.Config{
-		Table: table, Logger: log, Version: archelon.Version(version), Quiesce: quiesce(g.Quiesce), Shutdown: stop,
+		Table: table, Logger: log, Version: archelon.Version(version), Quiesce: quiesce(g.Quiesce), Shutdown: stop, Auth: guard,
 	})
 	if err != nil {
 		return err
@@ -92,7 +103,7 @@ func (g *gatewayCommand) Run(ctx context.Context, c *cli) error {
 	watched := make(chan struct{})
 	go func() {
 		defer close(watched)
-		g.watch(ctx, gw, string(c.Config), log)
+		g.watch(ctx, gw, string(c.Config), users, log)
 	}()
 	err = gw.Serve(ctx, sc, func(s *server.Server) {
 		log.Info("ready", "uri", "mongodb://"+reachable(s.Addr())+"/")
@@ -122,8 +133,8 @@ func reachable(a net.Addr) string {
 	return net.JoinHostPort(host, port)
 }
 
-// watch takes up changes of the file.
-func (g *gatewayCommand) watch(ctx context.Context, gw *gateway.Gateway, file string, log *slog.Logger) {
+// watch takes up changes of the file, and at SIGHUP those of the users.
+func (g *gatewayCommand) watch(ctx context.Context, gw *gateway.Gateway, file string, users *auth.File, log *slog.Logger) {
 	hangups := make(chan os.Signal, 1)
 	signal.Notify(hangups, syscall.SIGHUP)
 	defer signal.Stop(hangups)
@@ -139,6 +150,9 @@ func (g *gatewayCommand) watch(ctx context.Context, gw *gateway.Gateway, file st
 		case <-ctx.Done():
 			return
 		case <-hangups:
+			if users != nil {
+				reloadUsers(users, log)
+			}
 		case <-tick:
 			if stamp(file) == last {
 				continue

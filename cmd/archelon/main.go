@@ -23,8 +23,10 @@ type cli struct {
 
 	Serve   serveCommand   `cmd:"" help:"Run the database."`
 	Gateway gatewayCommand `cmd:"" help:"Put one address in front of several databases and services."`
+	User    userCommand    `cmd:"" help:"Print an entry of a users file."`
 	Replay  replayCommand  `cmd:"" help:"Run recorded commands again and compare the replies."`
 	Import  importCommand  `cmd:"" help:"Load a JSON, CSV or BSON file into a server."`
+	Copy    copyCommand    `cmd:"" help:"Copy everything from one server to another, and follow its changes."`
 	Bench   benchCommand   `cmd:"" help:"Measure a server with fixed workloads."`
 	Version versionCommand `cmd:"" help:"Print the version."`
 }

@@ -32,6 +32,8 @@ type serviceEntry struct {
 
 // subprocessEntry is a program that answers commands.
 type subprocessEntry struct {
+	// URI replaces the one the program would be given, for example by one with a user.
+	URI string `yaml:"uri"`
 	// Command is the program and its arguments.
 	Command      []string          `yaml:"command"`
 	Dir          string            `yaml:"dir"`
@@ -79,20 +81,27 @@ func (l *serviceList) Decode(ctx *kong.DecodeContext) error {
 	if err != nil {
 		return err
 	}
-	v, ok := token.Value.([]any)
+	*l, err = decodeServices(token.Value)
+	return err
+}
+
+// decodeServices reads what the config file has under servicesKey.
+func decodeServices(value any) (serviceList, error) {
+	v, ok := value.([]any)
 	if !ok {
-		return errors.New("services are a list in the config file")
+		return nil, errors.New("services are a list in the config file")
 	}
 	text, err := yaml.Marshal(v)
 	if err != nil {
-		return err
+		return nil, err
 	}
+	var l serviceList
 	d := yaml.NewDecoder(bytes.NewReader(text))
 	d.KnownFields(true)
-	if err := d.Decode(l); err != nil {
-		return fmt.Errorf("services of the config file: %w", err)
+	if err := d.Decode(&l); err != nil {
+		return nil, fmt.Errorf("services of the config file: %w", err)
 	}
-	return nil
+	return l, nil
 }
 
 // mounts are the entries as the library takes them.
@@ -117,7 +126,7 @@ func (e *subprocessEntry) subprocess() (*service.Subprocess, error) {
 		return nil, errors.New("the subprocess has no command")
 	}
 	p := &service.Subprocess{
-		Command: e.Command[0], Args: e.Command[1:], Dir: e.Dir, Commands: commandsOf(e.Commands), Streams: commandsOf(e.Streams),
+		URI: e.URI, Command: e.Command[0], Args: e.Command[1:], Dir: e.Dir, Commands: commandsOf(e.Commands), Streams: commandsOf(e.Streams),
 		Canonical: e.Canonical, MinBackoff: e.MinBackoff, MaxBackoff: e.MaxBackoff, StopGrace: e.StopGrace,
 		StartTimeout: e.StartTimeout,
 	}

@@ -19,7 +19,7 @@ import (
 type serveCommand struct {
 	Listen  []string `default:"127.0.0.1:27017" env:"ARCHELON_LISTEN" placeholder:"ADDR" help:"Addresses to listen on: host:port, or the path of a Unix socket. Repeat or separate by commas."`
 	Data    string   `default:"./archelon-data" env:"ARCHELON_DATA" placeholder:"DIR" help:"Folder of the data; created if missing."`
-	Storage string   `default:"pebble" env:"ARCHELON_STORAGE" help:"Where documents live: pebble (in the data folder), memory (gone at exit) or postgres://user@host/database."`
+	Storage string   `default:"pebble" env:"ARCHELON_STORAGE" help:"Where documents live: pebble (in the data folder), memory (gone at exit) or postgres://user@host/database (which several servers can share)."`
 
 	proxyFlags `embed:""`
 
@@ -33,6 +33,8 @@ type serveCommand struct {
 	TLSCert     string `name:"tls-cert" env:"ARCHELON_TLS_CERT" placeholder:"FILE" help:"TLS certificate chain (PEM). With a certificate, TCP clients must use TLS."`
 	TLSKey      string `name:"tls-key" env:"ARCHELON_TLS_KEY" placeholder:"FILE" help:"Key of the certificate (PEM)."`
 	TLSClientCA string `name:"tls-client-ca" env:"ARCHELON_TLS_CLIENT_CA" placeholder:"FILE" help:"Authorities whose client certificates are required (PEM)."`
+
+	userFlags `embed:""`
 
 	Cache           int64         `env:"ARCHELON_CACHE" placeholder:"BYTES" help:"Block cache. Default: an eighth of the memory, 32 MB to 1 GB."`
 	JournalInterval time.Duration `env:"ARCHELON_JOURNAL_INTERVAL" placeholder:"DURATION" help:"Acknowledge writes before they are on disk and sync this often; a crash may lose the last ones. Default 0: acknowledged means on disk."`
@@ -60,18 +62,22 @@ func (*serveCommand) Help() string {
 Then: mongosh mongodb://127.0.0.1:27017/
 
 Every flag can be given as an environment variable (in parentheses below) or as a key of the config file; the
-command line wins over the environment, and that over the file. There is no authentication yet: listen on
-addresses that only trusted clients reach.`
+command line wins over the environment, and that over the file. Without --users everybody who can connect may do
+everything: listen on addresses that only trusted clients reach.`
 }
 
 // Run opens the database and serves it.
-func (s *serveCommand) Run(ctx context.Context) error {
+func (s *serveCommand) Run(ctx context.Context, c *cli) error {
 	limitMemory()
 	log, level, err := newLogger(s.LogLevel, s.LogFormat)
 	if err != nil {
 		return err
 	}
 	mounts, err := s.Services.mounts()
+	if err != nil {
+		return err
+	}
+	users, err := s.load()
 	if err != nil {
 		return err
 	}
@@ -86,6 +92,9 @@ func (s *serveCommand) Run(ctx context.Context) error {
 		IdleTimeout: s.IdleTimeout, ShutdownGrace: s.ShutdownGrace, Parameters: s.SetParameter, Mounts: mounts,
 		Logger: log, LogLevel: level, Version: version, Args: withoutPasswords(os.Args),
 	}
+	if users != nil {
+		cfg.Users = users
+	}
 	beside, err := s.compare(&cfg, log)
 	if err != nil {
 		return err
@@ -95,6 +104,16 @@ func (s *serveCommand) Run(ctx context.Context) error {
 		return errors.Join(err, beside.Close())
 	}
 	log.Info("ready", "uri", db.URI(), "try", "mongosh "+db.URI())
+	if users != nil {
+		go watchUsers(ctx, users, log)
+	}
+	if c.Config != "" {
+		r, err := newRemounter(db, string(c.Config), s.ShutdownGrace, s.Services, log)
+		if err != nil {
+			return errors.Join(err, db.Close(), beside.Close())
+		}
+		go r.watch(ctx)
+	}
 	err = db.Serve(ctx)
 	log.Info("stopping")
 	return errors.Join(err, db.Close(), beside.Close())

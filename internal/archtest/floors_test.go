@@ -24,7 +24,7 @@ var floors = map[string]int{
 	"internal/projection": 2, "internal/pipeline": 2, "internal/update": 2, "internal/indexkey": 2,
 	"internal/storage": 2, "internal/storage/pebblestore": 2, "internal/storage/pgstore": 2, "internal/storage/enginetest": 2, "internal/catalog": 2,
 	"internal/oplog": 2, "internal/changestream": 2,
-	"service": 2, "service/internal/shape": 2,
+	"service": 2, "service/internal/shape": 2, "server/auth": 2,
 
 	"egress": 2, "egress/simnet": 2,
 
@@ -32,7 +32,7 @@ var floors = map[string]int{
 
 	"internal/database": 4, "internal/session": 4,
 
-	"internal/command": 5, "internal/importer": 5, "internal/loadgen": 5, "internal/conformance": 5,
+	"internal/command": 5, "internal/importer": 5, "internal/copier": 5, "internal/loadgen": 5, "internal/conformance": 5,
 
 	"gateway": 5,
 
@@ -63,7 +63,7 @@ var edges = map[string][]string{
 	"internal/changestream":        {"internal/oplog"},
 	"internal/exec":                {"internal/plan"},
 	"egress/simnet":                {"egress"},
-	"service":                      {"egress", "service/internal/shape"},
+	"service":                      {"egress", "service/internal/shape", "server/auth"},
 	"internal/database":            {"internal/session"},
 }
 

@@ -56,6 +56,9 @@ func (a *Arrivals) Next() <-chan struct{} {
 	return a.next
 }
 
+// Awaited says whether anybody waits.
+func (a *Arrivals) Awaited() bool { return a.waiting.Load() }
+
 // Announce wakes all who wait.
 func (a *Arrivals) Announce() {
 	if !a.waiting.Load() {

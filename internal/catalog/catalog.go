@@ -16,7 +16,13 @@ import (
 
 // Catalog is the store's catalog. All methods are safe for concurrent use.
 type Catalog struct {
+	// Reloaded, if set, is called with the definitions before and after another process
+	// has changed them, and with the transaction that reads them. It is set before
+	// the catalog is used.
+	Reloaded func(ctx context.Context, txn storage.Txn, before, after *Snapshot) error
+
 	engine  storage.Engine
+	shared  bool // other processes may change the definitions
 	current atomic.Pointer[Snapshot]
 
 	change sync.Mutex // serialises Change; guards nextID
@@ -29,17 +35,19 @@ var nextIDKey = []byte("N")
 
 // Open reads the catalog from an engine.
 func Open(ctx context.Context, engine storage.Engine) (*Catalog, error) {
-	c := &Catalog{engine: engine}
+	c := &Catalog{engine: engine, shared: storage.IsShared(engine)}
+	if c.shared {
+		if err := c.makeVersion(ctx); err != nil {
+			return nil, err
+		}
+	}
 	txn := engine.Begin(storage.TxnOptions{ReadOnly: true})
 	defer txn.Rollback()
-	v, err := txn.GetMeta(ctx, nextIDKey)
-	switch {
-	case err == nil && len(v) == 8:
-		c.nextID = uint32(binary.BigEndian.Uint64(v))
-	case err != nil && !errors.Is(err, storage.ErrNotFound):
-		return nil, fmt.Errorf("catalog: read ids: %w", err)
+	var err error
+	if c.nextID, err = readNextID(ctx, txn); err != nil {
+		return nil, err
 	}
-	snap, err := load(ctx, txn)
+	snap, err := c.load(ctx, txn, &Snapshot{})
 	if err != nil {
 		return nil, err
 	}
@@ -47,49 +55,16 @@ func Open(ctx context.Context, engine storage.Engine) (*Catalog, error) {
 	return c, nil
 }
 
-func load(ctx context.Context, txn storage.Txn) (*Snapshot, error) {
-	snap := &Snapshot{dbs: map[string]map[string]*Collection{}}
-	var bad error
-	err := txn.ScanMeta(ctx, []byte("C"), func(key, value []byte) bool {
-		var coll *Collection
-		if coll, bad = decodeCollection(key, value); bad != nil {
-			return false
-		}
-		if snap.dbs[coll.DB] == nil {
-			snap.dbs[coll.DB] = map[string]*Collection{}
-		}
-		snap.dbs[coll.DB][coll.Name] = coll
-		return true
-	})
-	if err = errors.Join(bad, err); err != nil {
-		return nil, fmt.Errorf("catalog: read collections: %w", err)
+// readNextID reads the largest id given out.
+func readNextID(ctx context.Context, txn storage.Txn) (uint32, error) {
+	v, err := txn.GetMeta(ctx, nextIDKey)
+	switch {
+	case err == nil && len(v) == 8:
+		return uint32(binary.BigEndian.Uint64(v)), nil
+	case err != nil && !errors.Is(err, storage.ErrNotFound):
+		return 0, fmt.Errorf("catalog: read ids: %w", err)
 	}
-	for _, colls := range snap.dbs {
-		for _, coll := range colls {
-			for _, x := range coll.Indexes {
-				if err := loadMultikey(ctx, txn, x); err != nil {
-					return nil, err
-				}
-			}
-		}
-	}
-	return snap, nil
-}
-
-func loadMultikey(ctx context.Context, txn storage.Txn, x *Index) error {
-	v, err := txn.GetMeta(ctx, multikeyKey(x))
-	if errors.Is(err, storage.ErrNotFound) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("catalog: read multikey mark: %w", err)
-	}
-	if len(v) != 4 {
-		return fmt.Errorf("catalog: damaged multikey mark of index %d", x.ID)
-	}
-	x.multikey.Store(binary.BigEndian.Uint32(v))
-	x.stored.Store(binary.BigEndian.Uint32(v))
-	return nil
+	return 0, nil
 }
 
 func multikeyKey(x *Index) []byte {
@@ -115,6 +90,9 @@ func MarkMultikey(ctx context.Context, txn storage.Txn, x *Index, mask uint32) (
 		return false, nil
 	}
 	x.multikey.Or(mask)
+	if err := touch(ctx, txn); err != nil { // other processes must know before they see the document
+		return true, err
+	}
 	return true, txn.PutMeta(ctx, multikeyKey(x), binary.BigEndian.AppendUint32(nil, x.multikey.Load()))
 }
 
@@ -127,11 +105,16 @@ type Change struct {
 	Txn storage.Txn
 
 	catalog *Catalog
+	base    *Snapshot // that the change began with
 	snap    *Snapshot
 	guards  []*Guard
 	busy    *Guard // that Hold could not get
 	undo    uint32 // nextID before
 	after   []func()
+
+	alone  []*Collection // held against other processes
+	wanted []*Collection // … to be held so when the change begins again
+	owned  *Collection   // that nobody else knows
 }
 
 // errBusy says that a transaction holds a collection that a change needs.
@@ -148,58 +131,80 @@ func (c *Catalog) Change(ctx context.Context, fn func(*Change) error) error {
 			g.withdraw()
 		}
 	}()
-	for {
-		busy, err := c.changeOnce(ctx, fn)
-		if busy == nil {
-			return err
-		}
-		busy.announce()
-		announced = append(announced, busy)
-		if err := busy.drain(ctx); err != nil {
+	var alone []*Collection
+	for attempt := 0; ; attempt++ {
+		ch := &Change{catalog: c, alone: alone}
+		err := ch.run(ctx, fn)
+		switch busy := ch.busy; {
+		case busy != nil:
+			busy.announce()
+			announced = append(announced, busy)
+			if err := busy.drain(ctx); err != nil {
+				return err
+			}
+		case ch.wanted != nil:
+			alone = append(alone, ch.wanted...)
+		case c.shared && isOvertaken(err):
+			if err := c.catchUp(ctx, ch.base, attempt); err != nil {
+				return err
+			}
+			if c.current.Load() != ch.base {
+				alone = nil
+			}
+		default:
 			return err
 		}
 	}
 }
 
-// changeOnce returns the guard that fn could not hold, nil if there is none.
-func (c *Catalog) changeOnce(ctx context.Context, fn func(*Change) error) (busy *Guard, err error) {
+// run is one attempt. After it, ch.busy is the guard that fn could not hold, and
+// ch.wanted are the collections that are to be held before the next attempt.
+func (ch *Change) run(ctx context.Context, fn func(*Change) error) error {
+	c := ch.catalog
 	c.change.Lock()
 	defer c.change.Unlock()
-	ch := &Change{
-		Txn: c.engine.Begin(storage.TxnOptions{}), catalog: c, snap: c.current.Load(), undo: c.nextID,
-	}
+	ch.base = c.current.Load()
+	ch.snap, ch.undo = ch.base, c.nextID
+	ch.Txn = c.engine.Begin(ch.options())
 	defer ch.release()
+	if err := ch.begin(ctx); err != nil {
+		return err
+	}
 	if err := fn(ch); err != nil {
 		c.nextID = ch.undo
-		return ch.busy, err
+		return err
 	}
-	if ch.snap == c.current.Load() {
-		return nil, nil
+	if ch.snap == ch.base {
+		return nil
 	}
 	if c.nextID != ch.undo {
 		if err := putNextID(ctx, ch.Txn, c.nextID); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	if err := ch.publish(ctx); err != nil {
-		return nil, err
+		return err
 	}
 	for _, f := range ch.after {
 		f()
 	}
-	return nil, nil
+	return nil
 }
 
 // publish commits the change and makes it known.
 func (ch *Change) publish(ctx context.Context) error {
 	c := ch.catalog
+	version, err := c.newVersion(ctx, ch.Txn)
+	if err != nil {
+		return err
+	}
 	c.publish.Lock()
 	defer c.publish.Unlock()
 	// A change that began must not be torn by a client that goes away.
 	if _, err := ch.Txn.Commit(context.WithoutCancel(ctx)); err != nil {
 		return fmt.Errorf("catalog: commit: %w", err)
 	}
-	c.current.Store(ch.snap)
+	c.current.Store(ch.snap.at(version))
 	return nil
 }
 
@@ -224,7 +229,18 @@ func (ch *Change) Collection(db, name string) *Collection { return ch.snap.Colle
 // ends. It fails if a transaction holds the collection; fn returns that error and
 // is run again later.
 func (ch *Change) Hold(coll *Collection) error {
-	if coll.Guard == nil || slices.Contains(ch.guards, coll.Guard) {
+	if coll.Guard == nil {
+		return nil
+	}
+	if !ch.catalog.shared {
+		return ch.hold(coll)
+	}
+	return ch.HoldAll([]*Collection{coll})
+}
+
+// hold keeps writers of this process out of a collection.
+func (ch *Change) hold(coll *Collection) error {
+	if slices.Contains(ch.guards, coll.Guard) {
 		return nil
 	}
 	coll.Guard.announce()
@@ -263,6 +279,9 @@ func makeTable(txn storage.Txn, coll *Collection, newID func() uint32) error {
 	}
 	coll.Guard = &Guard{}
 	coll.Table = storage.TableID(newID())
+	if err := nameTable(txn, coll); err != nil {
+		return err
+	}
 	if err := txn.CreateTable(coll.Table); err != nil {
 		return err
 	}
@@ -279,6 +298,9 @@ func allotIndex(txn storage.Txn, coll *Collection, x *Index, id uint32) error {
 	x.multikey, x.stored = new(atomic.Uint32), new(atomic.Uint32)
 	x.Uses = new(atomic.Int64)
 	x.SinceMS = time.Now().UnixMilli()
+	if err := nameIndex(txn, x); err != nil {
+		return err
+	}
 	return txn.CreateIndex(coll.Table, x.ID, x.Unique)
 }
 
@@ -298,7 +320,8 @@ func (ch *Change) DropIndex(ctx context.Context, x *Index) error {
 
 // Put stores a new or changed collection under its name.
 func (ch *Change) Put(ctx context.Context, coll *Collection) error {
-	if err := ch.Txn.PutMeta(ctx, collectionKey(coll.DB, coll.Name), encodeCollection(coll)); err != nil {
+	coll.stored = encodeCollection(coll)
+	if err := ch.Txn.PutMeta(ctx, collectionKey(coll.DB, coll.Name), coll.stored); err != nil {
 		return err
 	}
 	ch.snap = ch.snap.with(coll.DB, coll.Name, coll)
@@ -340,6 +363,9 @@ func (ch *Change) Rename(ctx context.Context, coll *Collection, db, name string)
 		return nil, err
 	}
 	moved := coll.With(func(c *Collection) { c.DB, c.Name = db, name })
+	if err := nameTable(ch.Txn, moved); err != nil {
+		return nil, err
+	}
 	return moved, ch.Put(ctx, moved)
 }
 

@@ -69,7 +69,8 @@ type Collection struct {
 	// Guard is shared by all versions of this collection.
 	Guard *Guard
 
-	ns string // "db.name"
+	ns     string // "db.name"
+	stored []byte // as it was encoded last
 }
 
 // Namespace is "db.name".
@@ -77,6 +78,12 @@ func (c *Collection) Namespace() string { return c.ns }
 
 // IsView tells a view.
 func (c *Collection) IsView() bool { return c.Type == TypeView }
+
+// Key is the meta key of the collection's definition.
+func (c *Collection) Key() []byte { return collectionKey(c.DB, c.Name) }
+
+// Stored is the collection's definition as it is stored.
+func (c *Collection) Stored() []byte { return c.stored }
 
 // IDIndex returns the index on _id, or nil for a view.
 func (c *Collection) IDIndex() *Index {
@@ -161,6 +168,9 @@ type Index struct {
 	// Ready is false while the index is being built: writers maintain it,
 	// queries do not use it.
 	Ready bool
+
+	// Builder is the process that builds an index that is not ready, in a shared store.
+	Builder [8]byte
 
 	multikey *atomic.Uint32
 	stored   *atomic.Uint32 // the part of multikey that is known to be on disk

@@ -46,10 +46,25 @@
 // are scanned by bounds on their fields, an access path in package plan (a case
 // in access.go). Where an index is looked at by its Fields, ask for the Kind first.
 //
+// # Shared stores
+//
+// If other processes may change the definitions (storage.Shared), a [Snapshot] has a
+// version, which is stored with it and which every change sets anew; so does the first
+// array in an index. Whoever begins a transaction expects the version it has planned
+// with ([Snapshot.Version]); if it is another one by then, [Catalog.Refresh] reads what
+// has changed, and the caller begins again. Collections that have not changed stay the
+// same values, and new versions of one share its Guard.
+//
+// A change expects it as well, and sets it, so changes of two processes conflict and
+// the second begins again. What [Change.Hold] holds is held against the writers of other
+// processes by a lock in the engine that comes before the change's snapshot; so
+// a change that needs it begins again, too, with the lock first.
+//
 // # Stored form
 //
 //	"C" db 00 name  → BSON {id, uuid, type, options, log, indexes: [{id, spec, ready}]}
 //	"N"             → 8 bytes big endian: the largest table or index id given out
+//	"V"             → 16 random bytes: the version of all this, in a shared store
 //	"X" id(4, BE)   → 4 bytes big endian: which fields of the index are multikey
 //
 // # What this package does not know

@@ -23,7 +23,11 @@ func encodeCollection(c *Collection) bsonval.Doc {
 	}
 	b.StartArray("indexes")
 	for _, x := range c.Indexes {
-		b.StartDoc("").Int64("id", int64(x.ID)).Doc("spec", x.Spec).Bool("ready", x.Ready).End()
+		b.StartDoc("").Int64("id", int64(x.ID)).Doc("spec", x.Spec).Bool("ready", x.Ready)
+		if x.Builder != ([8]byte{}) && !x.Ready {
+			b.Value("builder", bsonval.Binary(0, x.Builder[:]))
+		}
+		b.End()
 	}
 	return b.Build()
 }
@@ -41,6 +45,7 @@ func decodeCollection(key, value []byte) (*Collection, error) {
 		Options: docOf(d.Lookup("options")),
 		Log:     d.Lookup("log").Truthy(),
 		ns:      string(db) + "." + string(name),
+		stored:  bytes.Clone(value),
 	}
 	copy(c.UUID[:], d.Lookup("uuid").Bytes())
 	if err := c.applyOptions(); err != nil {
@@ -58,6 +63,7 @@ func decodeCollection(key, value []byte) (*Collection, error) {
 		}
 		x.ID = storage.IndexID(e.Lookup("id").Int64())
 		x.Ready = e.Lookup("ready").Bool()
+		copy(x.Builder[:], e.Lookup("builder").Bytes())
 		c.Indexes = append(c.Indexes, x)
 	}
 	return c, nil

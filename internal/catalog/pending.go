@@ -3,6 +3,7 @@ package catalog
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 
 	"github.com/archelon-db/archelon/internal/storage"
@@ -87,17 +88,22 @@ func (p *Pending) Commit(ctx context.Context, check func(*Snapshot) error, commi
 		if snap.Collection(coll.DB, coll.Name) != nil {
 			return storage.ErrWriteConflict
 		}
-		if err := p.txn.PutMeta(ctx, collectionKey(coll.DB, coll.Name), encodeCollection(coll)); err != nil {
+		coll.stored = encodeCollection(coll)
+		if err := p.txn.PutMeta(ctx, collectionKey(coll.DB, coll.Name), coll.stored); err != nil {
 			return err
 		}
 		snap = snap.with(coll.DB, coll.Name, coll)
+	}
+	version, err := p.catalog.newVersion(ctx, p.txn)
+	if err != nil {
+		return err
 	}
 	p.catalog.publish.Lock()
 	defer p.catalog.publish.Unlock()
 	if err := commit(); err != nil {
 		return err
 	}
-	p.catalog.current.Store(snap)
+	p.catalog.current.Store(snap.at(version))
 	return nil
 }
 
@@ -107,17 +113,39 @@ func (p *Pending) Commit(ctx context.Context, check func(*Snapshot) error, commi
 func (c *Catalog) reserve(ctx context.Context, n int) (next func() uint32, err error) {
 	c.change.Lock()
 	defer c.change.Unlock()
-	first := c.nextID
+	for attempt := 0; ; attempt++ {
+		first, err := c.reserveOnce(ctx, uint32(n))
+		if c.shared && errors.Is(err, storage.ErrWriteConflict) {
+			if err := pause(ctx, attempt); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("catalog: reserve ids: %w", err)
+		}
+		return func() uint32 { first++; return first }, nil
+	}
+}
+
+// reserveOnce returns the id before those that are given out.
+func (c *Catalog) reserveOnce(ctx context.Context, n uint32) (first uint32, err error) {
 	txn := c.engine.Begin(storage.TxnOptions{NoSync: true})
 	defer txn.Rollback()
-	if err := putNextID(ctx, txn, first+uint32(n)); err != nil {
-		return nil, err
+	if c.shared {
+		if c.nextID, err = readNextID(ctx, txn); err != nil {
+			return 0, err
+		}
+	}
+	first = c.nextID
+	if err := putNextID(ctx, txn, first+n); err != nil {
+		return 0, err
 	}
 	if _, err := txn.Commit(ctx); err != nil {
-		return nil, fmt.Errorf("catalog: reserve ids: %w", err)
+		return 0, err
 	}
-	c.nextID = first + uint32(n)
-	return func() uint32 { first++; return first }, nil
+	c.nextID = first + n
+	return first, nil
 }
 
 func putNextID(ctx context.Context, txn storage.Txn, id uint32) error {

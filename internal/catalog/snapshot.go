@@ -1,10 +1,35 @@
 package catalog
 
-import "sort"
+import (
+	"sort"
+	"time"
+
+	"github.com/archelon-db/archelon/internal/storage"
+)
 
 // Snapshot is the catalog at one moment. It is immutable.
 type Snapshot struct {
 	dbs map[string]map[string]*Collection
+
+	// version is what the store says of these definitions; none if only this process
+	// can change them.
+	version []*storage.Expectation
+}
+
+// Version is what a transaction expects that goes by these definitions.
+func (s *Snapshot) Version() []*storage.Expectation { return s.version }
+
+// KnownSince says whether these were the store's definitions at some moment after t.
+func (s *Snapshot) KnownSince(t time.Time) bool {
+	return len(s.version) == 0 || s.version[0].MetSince(t)
+}
+
+// at is the snapshot with a version.
+func (s *Snapshot) at(version *storage.Expectation) *Snapshot {
+	if version != nil {
+		s.version = []*storage.Expectation{version}
+	}
+	return s
 }
 
 // Collection returns a collection or view, or nil.

@@ -60,6 +60,9 @@ type Call struct {
 	// watches is set if the call has failed on a change stream's cursor.
 	watches bool
 
+	// ops are the kernel's operations for the call; kept of a shared store only.
+	ops []*database.Op
+
 	generic generic
 	args    []argument
 	space   [12]argument
@@ -151,6 +154,7 @@ func (c *Call) Op(ctx context.Context) *database.Op {
 	op := c.Commands.cfg.DB.NewOp(ctx)
 	op.NoSync = c.WriteConcern.noSync()
 	op.Txn = c.txn
+	op.User = c.user()
 	if c.txn == nil {
 		op.At = c.snapshot
 		op.Durable = c.readsDurable()
@@ -160,6 +164,9 @@ func (c *Call) Op(ctx context.Context) *database.Op {
 	}
 	if c.Session != nil {
 		op.Owner = c.Session.Owner()
+	}
+	if c.Commands.shared {
+		c.ops = append(c.ops, op)
 	}
 	return op
 }

@@ -2,8 +2,6 @@ package command
 
 import (
 	"context"
-	"math"
-	"time"
 
 	"github.com/archelon-db/archelon/internal/bsonval"
 	"github.com/archelon-db/archelon/internal/mongoerr"
@@ -16,23 +14,6 @@ func clusterParameterCommands() []*Command {
 		{Name: "setClusterParameter", Help: "Changes a cluster parameter.", First: FirstValue, FirstKind: Object, AdminOnly: true,
 			WriteConcern: true, Run: runSetClusterParameter},
 	}
-}
-
-// clusterParameters are the parameters there are, with their values.
-var clusterParameters = []struct {
-	name  string
-	value func(*Call, *bsonval.Builder)
-}{
-	{"changeStreamOptions", func(c *Call, b *bsonval.Builder) {
-		b.StartDoc("preAndPostImages")
-		if after := c.Database().ImagesExpiry(); after > 0 {
-			b.Int64("expireAfterSeconds", int64(after/time.Second))
-		} else {
-			b.Str("expireAfterSeconds", "off")
-		}
-		b.End()
-	}},
-	{"defaultMaxTimeMS", func(_ *Call, b *bsonval.Builder) { b.Int64("readOperations", 0) }},
 }
 
 func runGetClusterParameter(_ context.Context, c *Call) error {
@@ -52,20 +33,23 @@ func runGetClusterParameter(_ context.Context, c *Call) error {
 		}
 	}
 	all := c.First.Type() == bsonval.TypeString && c.First.Str() == "*"
+	values := *c.Commands.cluster.values.Load()
 	b := bsonval.NewArrayBuilder()
-	for _, p := range clusterParameters {
+	for i := range clusterParameters {
 		wanted := all
 		for _, n := range names {
-			wanted = wanted || n.Str() == p.name
+			wanted = wanted || n.Str() == clusterParameters[i].name
 		}
 		if wanted {
-			b.StartDoc("").Str("_id", p.name)
-			p.value(c, b)
+			b.StartDoc("").Str("_id", clusterParameters[i].name)
+			for it := values[i].Iter(); it.Next(); {
+				b.Value(it.KeyStr(), it.Value())
+			}
 			b.End()
 		}
 	}
 	for _, n := range names {
-		if !all && !isClusterParameter(n.Str()) {
+		if !all && clusterParameterIndex(n.Str()) < 0 {
 			return mongoerr.New(mongoerr.NoSuchKey, "Unknown server parameter: %s", n.Str())
 		}
 	}
@@ -73,72 +57,32 @@ func runGetClusterParameter(_ context.Context, c *Call) error {
 	return nil
 }
 
-func isClusterParameter(name string) bool {
-	for _, p := range clusterParameters {
-		if p.name == name {
-			return true
-		}
-	}
-	return false
-}
-
-// clusterParameterFields are the types of the parameters MongoDB has.
-var clusterParameterFields = map[string][]Field{
-	"changeStreams":                     {{Name: "expireAfterSeconds", Kind: Int}},
-	"pauseMigrationsDuringMultiUpdates": {{Name: "enabled", Kind: Bool}},
-	"defaultMaxTimeMS":                  {{Name: "readOperations", Kind: Int}},
-	"changeStreamOptions":               {{Name: "preAndPostImages", Kind: Any}},
-}
-
-// runSetClusterParameter sets how long pre-images are kept; it refuses the other parameters, once the arguments are right.
 func runSetClusterParameter(ctx context.Context, c *Call) error {
 	name, v, ok := c.First.Doc().First()
 	if !ok || c.First.Doc().Len() != 1 {
 		return mongoerr.New(mongoerr.InvalidOptions, "setClusterParameter only supports setting exactly one parameter")
 	}
-	fields := clusterParameterFields[name]
-	if fields == nil {
+	i := clusterParameterIndex(name)
+	if i < 0 {
 		return mongoerr.New(mongoerr.NoSuchKey, "Unknown server parameter: %s", name)
 	}
+	p := &clusterParameters[i]
 	if v.Type() != bsonval.TypeDocument {
 		return wrongType("setClusterParameter", name, v.Type(), Object)
 	}
 	var vals [1]bsonval.Value
-	if err := ParseFields("setClusterParameter."+name, v.Doc(), fields, vals[:]); err != nil {
+	if err := ParseFields("setClusterParameter."+name, v.Doc(), []Field{p.field}, vals[:]); err != nil {
 		return err
 	}
-	if name == "changeStreamOptions" {
-		after, err := imagesExpiry(vals[0])
-		if err != nil {
+	value := p.fallback
+	if !vals[0].IsMissing() {
+		var err error
+		if value, err = p.check(vals[0]); err != nil {
 			return err
 		}
-		return c.Database().SetImagesExpiry(ctx, after)
 	}
-	return mongoerr.New(mongoerr.NotImplemented, "cluster parameter '%s' cannot be set yet", name)
-}
-
-// imagesExpiry reads changeStreamOptions.preAndPostImages; 0 is "off".
-func imagesExpiry(v bsonval.Value) (time.Duration, error) {
-	if v.Type() != bsonval.TypeDocument {
-		return 0, mongoerr.New(mongoerr.BadValue, "changeStreamOptions.preAndPostImages has to be a document")
+	if !c.Database().HasOplog() {
+		return mongoerr.New(mongoerr.IllegalOperation, "setClusterParameter cannot be run on standalones")
 	}
-	const name = "setClusterParameter.changeStreamOptions.preAndPostImages"
-	var vals [1]bsonval.Value
-	if err := ParseFields(name, v.Doc(), []Field{{Name: "expireAfterSeconds", Kind: Any}}, vals[:]); err != nil {
-		return 0, err
-	}
-	switch after := vals[0]; {
-	case after.IsMissing():
-		return 0, nil
-	case after.Type() == bsonval.TypeString && after.Str() == "off":
-		return 0, nil
-	case after.Type() == bsonval.TypeString:
-		return 0, mongoerr.New(mongoerr.BadValue, "Non-numeric value of 'expireAfterSeconds' should be 'off'")
-	case !after.IsNumber():
-		return 0, wrongType(name, "expireAfterSeconds", after.Type(), IntOrString)
-	case after.TruncInt64() <= 0:
-		return 0, mongoerr.New(mongoerr.BadValue, "Numeric value of 'expireAfterSeconds' should be positive")
-	default:
-		return time.Duration(min(after.TruncInt64(), math.MaxInt64/int64(time.Second))) * time.Second, nil
-	}
+	return c.Commands.setClusterParameter(ctx, i, value)
 }

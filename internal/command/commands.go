@@ -18,6 +18,7 @@ import (
 	"github.com/archelon-db/archelon/internal/database"
 	"github.com/archelon-db/archelon/internal/mongoerr"
 	"github.com/archelon-db/archelon/internal/session"
+	"github.com/archelon-db/archelon/internal/storage"
 	"github.com/archelon-db/archelon/server"
 )
 
@@ -90,6 +91,10 @@ type Commands struct {
 	host    string
 	// replicated is set if the server presents itself as a member of a replica set.
 	replicated bool
+	// shared is set if other processes have the data, too.
+	shared bool
+	// process is the server's name in recovery tokens.
+	process bsonval.Doc
 	// clock is the engine's: times are those of the log.
 	clock *clock.Clock
 	// catchingUp is held by whoever makes the log reach a time, while it writes.
@@ -98,6 +103,7 @@ type Commands struct {
 	testCommands bool
 	fail         failPoints
 	defaults     atomic.Pointer[rwDefaults]
+	cluster      clusterValues
 	operations   operations
 	params       *parameters
 	stats        stats
@@ -131,15 +137,25 @@ func New(cfg Config) (*Commands, error) {
 	}
 	cs := &Commands{
 		cfg: cfg, rows: rows, byName: index(rows), started: cfg.Now(), host: host,
-		replicated: cfg.Topology.State().Posture == server.ReplicaSet,
-		clock:      cfg.DB.Engine().Clock(), fail: newFailPoints(),
+		replicated: cfg.Topology.State().Posture != server.Standalone, shared: cfg.DB.IsShared(),
+		clock: cfg.DB.Engine().Clock(), fail: newFailPoints(),
 	}
 	cs.params = newParameters(cs)
 	if err := cs.loadRWDefaults(context.Background()); err != nil {
 		return nil, err
 	}
+	if err := cs.loadClusterParameters(context.Background()); err != nil {
+		return nil, err
+	}
 	cs.slow.set(slowOperation.Milliseconds(), 1)
 	cfg.DB.System = cs.systemStage
+	if cfg.DB.HasOplog() {
+		cfg.DB.RetryImages = cs.retryImages
+	}
+	if cs.shared {
+		cs.process = bsonval.NewBuilder().Value("process", cfg.DB.NewObjectID()).Build()
+		cfg.DB.OnReload = cs.reload
+	}
 	cfg.DB.LatencyStats = cs.latencyStats
 	cfg.Hello.Again = cs.failHello
 	cfg.Sessions.OnEnd = cfg.DB.KillCursorsOf
@@ -175,6 +191,9 @@ func (cs *Commands) Handle(ctx context.Context, req *server.Request, reply *serv
 		c.appendWriteConcernError()
 	}
 	reply.OK()
+	if c.inTransaction && cs.shared && c.Cmd.InTransaction {
+		reply.Buf = bsonval.AppendElement(reply.Buf, "recoveryToken", bsonval.Document(cs.process))
+	}
 	if cs.replicated {
 		reply.Buf = cs.appendTimes(reply.Buf)
 	}
@@ -241,7 +260,7 @@ func (cs *Commands) run(ctx context.Context, c *Call, start time.Time) error {
 		return c.runStatement(octx)
 	}
 	begun := cs.clock.Applied()
-	if err := c.Cmd.Run(octx, c); err != nil {
+	if err := c.runUpToDate(octx); err != nil {
 		return err
 	}
 	return c.settle(octx, begun)
@@ -251,7 +270,10 @@ func (cs *Commands) run(ctx context.Context, c *Call, start time.Time) error {
 func (cs *Commands) failure(c *Call, err error) error {
 	e := mongoerr.As(err)
 	if e == nil {
+		var stale *storage.StaleError
 		switch {
+		case errors.As(err, &stale): // in a transaction, which cannot be moved
+			e = errChangedElsewhere
 		case errors.Is(err, context.DeadlineExceeded):
 			e = errTimedOut
 		case errors.Is(err, context.Canceled):
@@ -286,6 +308,10 @@ func (cs *Commands) failure(c *Call, err error) error {
 	}
 	return cs.timed(e)
 }
+
+// errChangedElsewhere is the error of a statement whose transaction goes by what another process has changed.
+var errChangedElsewhere = mongoerr.New(mongoerr.WriteConflict, "Caused by :: Write conflict: another process has changed what the "+
+	"transaction goes by. :: Please retry your operation or multi-document transaction.")
 
 // stateChangeCodes are the errors of a member that is no primary any more. They come with the topology version, by which
 // drivers tell news from what they know.

@@ -35,6 +35,7 @@ func (cs *Commands) describeConn(c *server.Conn) *bsonval.Builder {
 		}
 		b.Doc("clientMetadata", meta)
 	}
+	appendUser(b, c)
 	return b
 }
 
@@ -44,7 +45,7 @@ func (cs *Commands) describe(op *operation, micros int64) bsonval.Doc {
 	b.Bool("active", true).Str("currentOpTime", op.started.UTC().Format(opTimeFormat))
 	b.Bool("isFromUserConnection", true).Bool("threaded", true).Int32("opid", op.id)
 	if op.lsid != nil {
-		b.Doc("lsid", op.lsid)
+		b.Doc("lsid", op.wholeLSID())
 	}
 	if op.transaction != nil {
 		cs.appendTransaction(b, op.transaction)
@@ -80,6 +81,15 @@ func (cs *Commands) describe(op *operation, micros int64) bsonval.Doc {
 	b.Bool("waitingForLock", false).StartDoc("lockStats").End()
 	b.Bool("waitingForFlowControl", false).StartDoc("flowControlStats").End()
 	return b.Build()
+}
+
+// wholeLSID is the name of the operation's session with its user, which clients leave out.
+func (op *operation) wholeLSID() bsonval.Doc {
+	id, err := sessionID("lsid", bsonval.Document(op.lsid), op.conn.User())
+	if err != nil {
+		return op.lsid
+	}
+	return bsonval.NewBuilder().Value("id", bsonval.Binary(4, id.UUID[:])).Value("uid", bsonval.Binary(0, id.UID[:])).Build()
 }
 
 func runCurrentOp(_ context.Context, c *Call) error {
@@ -130,10 +140,14 @@ func (cs *Commands) systemStage(_ context.Context, ns database.Namespace, stage 
 	case "$currentOp":
 		return cs.currentOpStage(ns, arg)
 	case "$listLocalSessions", "$listSessions":
+		var of map[[32]byte]bool // nil for everybody's
 		if users := arg.Lookup("users"); users.Type() == bsonval.TypeArray && !users.Doc().IsEmpty() {
-			return &docSource{}, nil // without authentication no session belongs to a user
+			var err error
+			if of, err = userDigests(stage+".users", users.Doc()); err != nil {
+				return nil, err
+			}
 		}
-		return &docSource{docs: cs.sessionDocs()}, nil
+		return &docSource{docs: cs.sessionDocs(of)}, nil
 	}
 	if stage == "$querySettings" {
 		return &docSource{}, nil // none can be set
@@ -204,10 +218,14 @@ func (cs *Commands) idleCursors() []bsonval.Doc {
 	return docs
 }
 
-func (cs *Commands) sessionDocs() []bsonval.Doc {
+// sessionDocs describes the sessions of users, by their digests; nil stands for all.
+func (cs *Commands) sessionDocs(of map[[32]byte]bool) []bsonval.Doc {
 	var docs []bsonval.Doc
 	cs.cfg.Sessions.Each(func(s *session.Session) {
 		id := s.ID()
+		if of != nil && !of[id.UID] {
+			return
+		}
 		docs = append(docs, bsonval.NewBuilder().StartDoc("_id").Value("id", bsonval.Binary(4, id.UUID[:])).
 			Value("uid", bsonval.Binary(0, id.UID[:])).End().Value("lastUse", bsonval.DateTime(s.LastUse())).Build())
 	})

@@ -86,6 +86,9 @@ func runGetMore(ctx context.Context, c *Call) error {
 	if err := CheckCollectionName(c.DB, c.Coll); err != nil {
 		return err
 	}
+	if c.DB == "local" && c.Coll == "oplog.rs" {
+		defer c.Commands.stats.oplogGetMores.since(time.Now())
+	}
 	for {
 		open, err := c.getMore(ctx)
 		if err != nil || !open || !c.Req.ExhaustAllowed() {
@@ -111,6 +114,9 @@ func (c *Call) getMore(ctx context.Context) (open bool, err error) {
 	owner := ""
 	if c.Session != nil {
 		owner = c.Session.Owner()
+	}
+	if err := c.checkCursorUser(c.First.Int64(), false); err != nil {
+		return false, err
 	}
 	cur, err := c.Database().CheckOut(c.First.Int64(), c.Namespace(), owner, c.txn)
 	if err != nil {
@@ -141,6 +147,12 @@ func runKillCursors(_ context.Context, c *Call) error {
 	for i := 0; it.Next(); i++ {
 		if it.Value().Type() != bsonval.TypeInt64 {
 			return mongoerr.New(mongoerr.TypeMismatch, "BSON field 'killCursors.cursors.%d' is the wrong type '%s', expected type 'long'", i, it.Value().Type())
+		}
+	}
+	it = ids.Iter()
+	for it.Next() {
+		if err := c.checkCursorUser(it.Value().Int64(), true); err != nil {
+			return err
 		}
 	}
 	killed, missing := bsonval.NewArrayBuilder(), bsonval.NewArrayBuilder()

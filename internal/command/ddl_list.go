@@ -126,7 +126,7 @@ func runListIndexes(ctx context.Context, c *Call) error {
 	coll := c.Database().Catalog().Collection(c.DB, c.Coll)
 	var docs []bsonval.Doc
 	switch {
-	case c.Coll == "system.views" && c.Database().HasViews(c.DB):
+	case c.Coll == "system.views" && c.Database().HasViews(c.DB) || c.Database().ShowsRetryImages(c.Namespace()):
 		docs = []bsonval.Doc{bsonval.NewBuilder().Int32("v", 2).StartDoc("key").Int32("_id", 1).End().Str("name", "_id_").Build()}
 	case coll == nil:
 		return mongoerr.New(mongoerr.NamespaceNotFound, "ns does not exist: %s", c.Namespace())

@@ -79,46 +79,59 @@ func runFindAndModify(ctx context.Context, c *Call) error {
 	}
 	defer once.end()
 	op := c.writeOp(ctx)
-	var res database.FindAndModifyResult
-	var reply bsonval.Doc
 	if once.r == nil {
-		res, err = c.Database().FindAndModify(ctx, op, c.Namespace(), s)
-	} else if b, done := once.r.Executed(once.ids.at(0)); done {
+		res, err := c.Database().FindAndModify(ctx, op, c.Namespace(), s)
+		if err != nil {
+			return err
+		}
+		c.Reply.AppendDoc(foundReply(s, &res))
+		return nil
+	}
+	if b, done := once.r.Executed(once.ids.at(0)); done {
+		if err := c.checkFoundRetry(s, b); err != nil {
+			return err
+		}
 		c.Commands.stats.retried(1)
-		c.Reply.AppendDoc(b)
+		c.appendFound(b)
 		c.Append("retriedStmtId", bsonval.Int32(once.ids.at(0)))
 		return nil
-	} else {
-		err = once.do(op, 0, func(out *database.Outcome) []byte {
-			if out.Found.N == 0 {
-				return nil
-			}
-			reply = foundReply(s, &out.Found)
-			return reply
-		}, func() (err error) {
-			res, err = c.Database().FindAndModify(ctx, op, c.Namespace(), s)
-			return err
-		})
 	}
+	var outcome bsonval.Doc // nil if nothing was changed
+	var res database.FindAndModifyResult
+	err = once.do(op, 0, func(out *database.Outcome) []byte {
+		outcome = nil
+		if out.Found.N > 0 {
+			outcome = c.foundOutcome(s, &out.Found)
+		}
+		return outcome
+	}, func() (err error) {
+		res, err = c.Database().FindAndModify(ctx, op, c.Namespace(), s)
+		return err
+	})
 	if err != nil {
 		return err
 	}
-	if reply == nil {
-		reply = foundReply(s, &res)
+	if outcome == nil {
+		outcome = foundReply(s, &res)
 	}
-	c.Reply.AppendDoc(reply)
+	c.appendFound(outcome)
 	return nil
 }
 
 // foundReply is the reply of a findAndModify.
 func foundReply(s *database.FindAndModify, res *database.FindAndModifyResult) bsonval.Doc {
-	b := bsonval.NewBuilder().StartDoc("lastErrorObject").Int32("n", int32(res.N))
-	if !s.Remove {
-		b.Bool("updatedExisting", res.UpdatedExisting).Value("upserted", res.Upserted)
-	}
-	b.End()
+	b := lastError(s, res)
 	if res.Value == nil {
 		return b.Null("value").Build()
 	}
 	return b.Doc("value", res.Value).Build()
+}
+
+// lastError begins the reply of a findAndModify.
+func lastError(s *database.FindAndModify, res *database.FindAndModifyResult) *bsonval.Builder {
+	b := bsonval.NewBuilder().StartDoc("lastErrorObject").Int32("n", int32(res.N))
+	if !s.Remove {
+		b.Bool("updatedExisting", res.UpdatedExisting).Value("upserted", res.Upserted)
+	}
+	return b.End()
 }

@@ -215,7 +215,7 @@ func parseLSID(path string, v bsonval.Value) (session.ID, error) {
 
 // enterSession makes or refreshes the session the client names.
 func (c *Call) enterSession(v bsonval.Value) error {
-	id, err := parseLSID("lsid", v)
+	id, err := sessionID("lsid", v, c.Req.Conn.User())
 	if err != nil || c.Cmd.NoSession {
 		return err
 	}
@@ -280,6 +280,9 @@ func (c *Call) checkTransactionShape() error {
 
 // deadline is when the operation has to be over, zero for never. It fails if a fail point says that this is now.
 func (c *Call) deadline(now time.Time) (time.Time, error) {
+	if c.generic.maxTimeMS.IsMissing() {
+		c.limitRead()
+	}
 	if c.MaxTimeMS == 0 || c.Cmd.OwnMaxTime {
 		return time.Time{}, nil
 	}

@@ -6,6 +6,7 @@ import (
 	"runtime"
 
 	"github.com/archelon-db/archelon/internal/bsonval"
+	"github.com/archelon-db/archelon/server/auth"
 )
 
 // handshakeCommands are the commands clients begin with.
@@ -17,7 +18,7 @@ func handshakeCommands() []*Command {
 		},
 		{Name: "ping", Help: "Does nothing: the server is there.", NoAuth: true, SecondaryOK: true, APIv1: true, Transient: true, Run: runPing},
 		{
-			Name: "buildInfo", Aliases: []string{"buildinfo"}, Help: "Tells the server's version.", NoAuth: true, SecondaryOK: true,
+			Name: "buildInfo", Aliases: []string{"buildinfo"}, Help: "Tells the server's version.", SecondaryOK: true,
 			Transient: true, Run: runBuildInfo,
 		},
 		{
@@ -69,12 +70,8 @@ func runConnectionStatus(_ context.Context, c *Call) error {
 		id[6], id[8] = id[6]&0x0f|0x40, id[8]&0x3f|0x80
 		c.Req.Conn.SetValue(connectionUUID{}, id)
 	}
-	b := bsonval.NewBuilder().StartDoc("authInfo").StartArray("authenticatedUsers").End().StartArray("authenticatedUserRoles").End()
-	if c.Bool("showPrivileges") {
-		b.StartArray("authenticatedUserPrivileges").End()
-	}
-	b.End().Value("uuid", bsonval.Binary(4, id))
-	c.Reply.AppendDoc(b.Build())
+	c.Append("authInfo", bsonval.Document(auth.Info(c.Req.Conn, c.Bool("showPrivileges"))))
+	c.Append("uuid", bsonval.Binary(4, id))
 	return nil
 }
 

@@ -107,8 +107,11 @@ func (o *once) insert(ctx context.Context, db *database.DB, op *database.Op, ns 
 		return o.ids.at(base + i)
 	}}
 	op.BeforeCommit, op.Retryable = batches.beforeCommit, o.retryable(batches.stmt)
+	if o.c.Commands.shared {
+		op.Expect, op.Committed = o.r.Expect, o.r.Commit
+	}
 	err := insertInto(ctx, db, op, ns, left, ordered, res)
-	op.BeforeCommit, op.Retryable = nil, nil
+	op.BeforeCommit, op.Retryable, op.Expect, op.Committed = nil, nil, nil, nil
 	if res.aborted {
 		o.r.Discard()
 	} else {

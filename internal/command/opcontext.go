@@ -19,7 +19,8 @@ var (
 // client gets.
 type opContext struct {
 	context.Context
-	deadline time.Time // zero for none; set before the context is shared
+	deadline time.Time               // zero for none; set before the context is shared
+	cancel   context.CancelCauseFunc // is told of the kill; nil for nobody
 	killed   atomic.Pointer[mongoerr.Error]
 
 	mu   sync.Mutex // guards the fields below
@@ -75,6 +76,9 @@ func (c *opContext) Done() <-chan struct{} {
 func (c *opContext) kill(e *mongoerr.Error) {
 	if !c.killed.CompareAndSwap(nil, e) {
 		return
+	}
+	if c.cancel != nil {
+		c.cancel(e)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -38,6 +38,7 @@ type operation struct {
 	body       bsonval.Doc // the connection's: valid while the operation is listed
 	lsid       bsonval.Doc
 	ctx        *opContext
+	by         any // who answers; nil for the database
 	// transaction is the session of a statement of a transaction, else nil.
 	transaction *session.Session
 }

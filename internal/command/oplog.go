@@ -86,7 +86,8 @@ func appendOplogTruncation(cs *Commands, b *bsonval.Builder) {
 	if err != nil {
 		return
 	}
-	b.Str("processingMethod", "scanning").Int64("maxSizeBytes", s.MaxBytes).Int64("sizeBytes", s.Bytes).Int64("entries", s.Count)
+	b.Str("processingMethod", "scanning").Int64("totalTimeTruncatingMicros", s.Cutting.Microseconds()).Int64("truncateCount", s.Cuts)
+	b.Int64("maxSizeBytes", s.MaxBytes).Int64("sizeBytes", s.Bytes).Int64("entries", s.Count)
 	if s.MinRetention > 0 {
 		b.Double("oplogMinRetentionHours", s.MinRetention.Hours())
 	}

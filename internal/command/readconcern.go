@@ -167,6 +167,8 @@ func (c *Call) readsDurable() bool {
 	switch c.concern.level {
 	case "majority", "snapshot", "linearizable":
 		return true
+	case "":
+		return c.durable || c.Cmd.ReadConcern && !c.inTransaction && c.Commands.defaults.Load().level == "majority"
 	}
 	return c.durable
 }

@@ -64,11 +64,11 @@ func decodeRWDefaults(doc bsonval.Doc) (*rwDefaults, error) {
 
 // loadRWDefaults reads the defaults.
 func (cs *Commands) loadRWDefaults(ctx context.Context) error {
-	cs.defaults.Store(&rwDefaults{})
 	txn := cs.cfg.DB.Engine().Begin(storage.TxnOptions{ReadOnly: true})
 	defer txn.Rollback()
 	doc, err := txn.GetMeta(ctx, rwDefaultsKey)
 	if errors.Is(err, storage.ErrNotFound) {
+		cs.defaults.Store(&rwDefaults{})
 		return nil
 	}
 	if err == nil {
@@ -87,6 +87,9 @@ func (cs *Commands) storeRWDefaults(ctx context.Context, d *rwDefaults) error {
 	for {
 		txn := cs.cfg.DB.Engine().Begin(storage.TxnOptions{})
 		err := txn.PutMeta(ctx, rwDefaultsKey, d.encode())
+		if err == nil {
+			err = cs.cfg.DB.Touch(ctx, txn)
+		}
 		if err == nil {
 			_, err = txn.Commit(ctx)
 		}

@@ -34,7 +34,7 @@ func runStartSession(_ context.Context, c *Call) error {
 	var id session.ID
 	rand.Read(id.UUID[:])
 	id.UUID[6], id.UUID[8] = id.UUID[6]&0x0f|0x40, id.UUID[8]&0x3f|0x80
-	id.UID = session.NoUser
+	id.UID = digestOf(c.Req.Conn.User())
 	if _, err := c.Commands.cfg.Sessions.Touch(id); err != nil {
 		return err
 	}
@@ -51,7 +51,7 @@ func (c *Call) sessionIDs() ([]session.ID, error) {
 		if it.Value().IsNullish() {
 			continue
 		}
-		id, err := parseLSID(c.Cmd.Name+"."+c.Cmd.Name+"."+string(it.Key()), it.Value())
+		id, err := sessionID(c.Cmd.Name+"."+c.Cmd.Name+"."+string(it.Key()), it.Value(), c.Req.Conn.User())
 		if err != nil {
 			return nil, err
 		}
@@ -83,7 +83,7 @@ func (c *Call) killOf(ctx context.Context, match func(session.ID) bool) error {
 		if op == self || op.lsid == nil {
 			return false
 		}
-		id, err := parseLSID("lsid", bsonval.Document(op.lsid))
+		id, err := sessionID("lsid", bsonval.Document(op.lsid), op.conn.User())
 		return err == nil && match(id)
 	})
 	var sessions []*session.Session
@@ -110,25 +110,19 @@ func runKillSessions(ctx context.Context, c *Call) error {
 	for _, id := range ids {
 		set[id] = true
 	}
-	return c.killOf(ctx, func(id session.ID) bool { return len(set) == 0 || set[id] })
+	own := digestOf(c.Req.Conn.User())
+	return c.killOf(ctx, func(id session.ID) bool { return len(set) == 0 && id.UID == own || set[id] })
 }
 
 var sessionUserFields = []Field{{Name: "user", Kind: String, Required: true}, {Name: "db", Kind: String, Required: true}}
 
 func runKillAllSessions(ctx context.Context, c *Call) error {
 	all := c.First.Doc().IsEmpty()
-	it := c.First.Doc().Iter()
-	for it.Next() {
-		var v [2]bsonval.Value
-		if it.Value().Type() != bsonval.TypeDocument {
-			return mongoerr.New(mongoerr.TypeMismatch, "BSON field 'killAllSessions.killAllSessions.%s' is the wrong type '%s', expected type 'object'", it.Key(), it.Value().Type())
-		}
-		if err := ParseFields("killAllSessions.killAllSessions", it.Value().Doc(), sessionUserFields, v[:]); err != nil {
-			return err
-		}
+	users, err := userDigests("killAllSessions.killAllSessions", c.First.Doc())
+	if err != nil {
+		return err
 	}
-	// Without authentication no session belongs to a user.
-	return c.killOf(ctx, func(session.ID) bool { return all })
+	return c.killOf(ctx, func(id session.ID) bool { return all || users[id.UID] })
 }
 
 var sessionPatternFields = []Field{
@@ -137,8 +131,9 @@ var sessionPatternFields = []Field{
 
 func runKillSessionsByPattern(ctx context.Context, c *Call) error {
 	type pattern struct {
-		id  *session.ID
-		uid []byte
+		id    *session.ID
+		uid   []byte
+		users map[[32]byte]bool
 	}
 	var patterns []pattern
 	all := c.First.Doc().IsEmpty()
@@ -160,6 +155,12 @@ func runKillSessionsByPattern(ctx context.Context, c *Call) error {
 			p.id = &id
 		} else if v[1].Type() == bsonval.TypeBinary {
 			p.uid = v[1].Bytes()
+		} else if v[2].Type() == bsonval.TypeArray {
+			users, err := userDigests("killAllSessionsByPattern.killAllSessionsByPattern.users", v[2].Doc())
+			if err != nil {
+				return err
+			}
+			p.users = users
 		} else {
 			all = all || it.Value().Doc().IsEmpty()
 			continue
@@ -168,7 +169,7 @@ func runKillSessionsByPattern(ctx context.Context, c *Call) error {
 	}
 	return c.killOf(ctx, func(id session.ID) bool {
 		for _, p := range patterns {
-			if p.id != nil && *p.id == id || p.uid != nil && string(p.uid) == string(id.UID[:]) {
+			if p.id != nil && *p.id == id || p.uid != nil && string(p.uid) == string(id.UID[:]) || p.users[id.UID] {
 				return true
 			}
 		}

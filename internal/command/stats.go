@@ -13,10 +13,17 @@ type stats struct {
 	failed                                       atomic.Int64
 	retriedCommands, retriedStatements           atomic.Int64
 	reads, writes, others                        latency
+	oplogGetMores                                latency
 }
 
 // latency counts operations and the time they took.
 type latency struct{ ops, micros atomic.Int64 }
+
+// since counts an operation that began at a time and is over.
+func (l *latency) since(began time.Time) {
+	l.ops.Add(1)
+	l.micros.Add(time.Since(began).Microseconds())
+}
 
 // commandCounts are the counters of one command.
 type commandCounts struct{ total, failed atomic.Int64 }

@@ -226,19 +226,3 @@ func appendMemory(_ *Commands, b *bsonval.Builder) {
 	resident, virtual := processMemory()
 	b.Int32("bits", 64).Int32("resident", int32(resident>>20)).Int32("virtual", int32(virtual>>20)).Bool("supported", true)
 }
-
-func appendMetrics(cs *Commands, b *bsonval.Builder) {
-	m := &cs.cfg.DB.Metrics
-	b.StartDoc("commands").Int64("<UNKNOWN>", cs.stats.unknown.Load())
-	for _, row := range cs.rows {
-		b.StartDoc(row.Name).Int64("failed", row.counts.failed.Load()).Int64("total", row.counts.total.Load()).End()
-	}
-	b.End()
-	open, noTimeout, timedOut := cs.cfg.DB.CursorCounts()
-	b.StartDoc("cursor").Int64("timedOut", timedOut).StartDoc("open").Int64("noTimeout", noTimeout).Int64("total", open).End().End()
-	b.StartDoc("document").Int64("deleted", m.Deleted.Load()).Int64("inserted", m.Inserted.Load()).
-		Int64("returned", m.Returned.Load()).Int64("updated", m.Updated.Load()).End()
-	b.StartDoc("operation").Int64("writeConflicts", m.WriteConflicts.Load()).End()
-	b.StartDoc("queryExecutor").Int64("scanned", m.ScannedKeys.Load()).Int64("scannedObjects", m.ScannedDocs.Load()).
-		StartDoc("collectionScans").Int64("total", m.CollectionScans.Load()).End().End()
-}

@@ -87,6 +87,8 @@ func (c *Call) runStatement(ctx context.Context) (err error) {
 		}}
 		if rc := c.generic.readConcern; !rc.IsMissing() {
 			start.ReadConcern = rc.Doc()
+		} else if level := c.Commands.defaults.Load().level; level != "" {
+			start.ReadConcern = bsonval.NewBuilder().Str("level", level).Str("provenance", "customDefault").Build()
 		}
 	}
 	st, err := c.Session.Statement(ctx, c.generic.txnNumber.Int64(), start)
@@ -236,13 +238,33 @@ func (cs *Commands) appendTransaction(b *bsonval.Builder, s *session.Session) {
 	now := cs.cfg.Now()
 	total, active := now.Sub(open.Started), open.Active(now)
 	b.StartDoc("transaction").StartDoc("parameters").Int64("txnNumber", open.Number).Bool("autocommit", false)
-	if len(open.ReadConcern) > 5 {
-		b.Doc("readConcern", open.ReadConcern)
+	snapshot := appendReadConcern(b, open.ReadConcern)
+	b.End()
+	readTime := uint64(0) // of transactions that have asked for a snapshot
+	if t, ok := open.Work.(*database.Transaction); ok && snapshot {
+		readTime = t.ReadTime()
 	}
-	b.End().Str("startWallClockTime", open.Started.UTC().Format(opTimeFormat))
+	b.Value("readTimestamp", bsonval.TimestampBits(readTime)).Str("startWallClockTime", open.Started.UTC().Format(opTimeFormat))
 	b.Int64("timeOpenMicros", total.Microseconds()).Int64("timeActiveMicros", active.Microseconds()).
 		Int64("timeInactiveMicros", max(total-active, 0).Microseconds())
 	b.Str("expiryTime", open.Expires.UTC().Format(opTimeFormat)).End()
+}
+
+// appendReadConcern appends a transaction's read concern, with where it comes from, and says whether it asks for a snapshot.
+func appendReadConcern(b *bsonval.Builder, rc bsonval.Doc) (snapshot bool) {
+	b.StartDoc("readConcern")
+	defer b.End()
+	if rc.IsEmpty() {
+		b.Str("level", "local").Str("provenance", "implicitDefault")
+		return false
+	}
+	for it := rc.Iter(); it.Next(); {
+		b.Value(it.KeyStr(), it.Value())
+	}
+	if rc.Lookup("provenance").IsMissing() {
+		b.Str("provenance", "clientSupplied")
+	}
+	return rc.Lookup("level").Str() == "snapshot"
 }
 
 // appendLocks appends what the transaction in progress in a session, if there is one, keeps from being dropped or changed,
@@ -267,10 +289,9 @@ func (cs *Commands) idleTransactions() []bsonval.Doc {
 		if open := s.Open(); open == nil || open.Running() {
 			return
 		}
-		id := s.ID()
 		b := bsonval.NewBuilder().Str("type", "idleSession").Str("host", cs.host).Str("desc", "inactive transaction")
 		b.Bool("active", false).Str("currentOpTime", now)
-		b.StartDoc("lsid").Value("id", bsonval.Binary(4, id.UUID[:])).Value("uid", bsonval.Binary(0, id.UID[:])).End()
+		b.Doc("lsid", s.LSID())
 		cs.appendTransaction(b, s)
 		appendLocks(b, s)
 		docs = append(docs, b.Bool("waitingForLock", false).Build())

@@ -198,8 +198,11 @@ func (o *once) do(op *database.Op, i int, outcome func(*database.Outcome) []byte
 	}
 	op.Outcome = database.Outcome{}
 	op.Retryable = o.retryable(func(int) int32 { return o.ids.at(i) })
+	if o.c.Commands.shared {
+		op.Expect = o.r.Expect
+	}
 	err := fn()
-	op.BeforeCommit, op.Retryable = nil, nil
+	op.BeforeCommit, op.Retryable, op.Expect = nil, nil, nil
 	if err != nil {
 		o.r.Discard()
 		return err

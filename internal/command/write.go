@@ -66,10 +66,11 @@ func endsCommand(e *mongoerr.Error, op *database.Op) bool {
 		return true
 	}
 	switch e.Code {
-	case mongoerr.Interrupted, mongoerr.MaxTimeMSExpired, mongoerr.ClientDisconnect, mongoerr.TransactionTooOld:
+	case mongoerr.Interrupted, mongoerr.MaxTimeMSExpired, mongoerr.ClientDisconnect, mongoerr.TransactionTooOld,
+		mongoerr.IngressRequestRateLimitExceeded:
 		return true
 	}
-	return stateChangeCodes[e.Code]
+	return stateChangeCodes[e.Code] || retryableCodes[e.Code] // of a storage that is another server
 }
 
 // failTransaction aborts the transaction that a statement has failed in, if there is one.

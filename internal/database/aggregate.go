@@ -100,6 +100,9 @@ func (a *aggregation) open(ctx context.Context) (pipeline.Source, error) {
 		return nil, mongoerr.New(mongoerr.InvalidNamespace,
 			"{aggregate: 1} is not valid for '%s'; a collection is required.", a.pipe.First())
 	}
+	if a.db.isMade(a.ns) {
+		return a.openMade(ctx)
+	}
 	q, rest := a.pipe.Leading()
 	q.Collator, q.Vars = a.c.env.Collator, a.c.vars
 	src, err := a.data.Open(ctx, a.ns, q)
@@ -112,11 +115,11 @@ func (a *aggregation) open(ctx context.Context) (pipeline.Source, error) {
 // Aggregate opens a cursor on the results of a pipeline. Pipelines that end in
 // $out or $merge have run when it returns.
 func (d *DB) Aggregate(ctx context.Context, op *Op, ns Namespace, q *AggregateQuery) (*Cursor, error) {
-	cur := &Cursor{db: d, ns: ns, owner: op.Owner, tx: op.Txn, at: op.At.hold(), durable: op.Durable}
+	cur := &Cursor{db: d, ns: ns, owner: op.Owner, user: op.User, tx: op.Txn, at: op.At.hold(), durable: op.Durable}
 	if ns.Coll == "" {
 		cur.ns.Coll = "$cmd.aggregate"
 	}
-	cur.attach()
+	cur.attachFirst(op)
 	err := cur.aggregate(ctx, op, ns, q)
 	if err != nil {
 		cur.Close()
@@ -135,6 +138,12 @@ func (c *Cursor) aggregate(ctx context.Context, op *Op, ns Namespace, q *Aggrega
 	}
 	c.env = a.c.env
 	c.splits = a.pipe.TakeSplit()
+	_, _, writes := a.pipe.Target()
+	if writes {
+		if err := c.settle(ctx, op); err != nil {
+			return err
+		}
+	}
 	src, err := a.open(ctx)
 	if err != nil {
 		return err
@@ -144,7 +153,7 @@ func (c *Cursor) aggregate(ctx context.Context, op *Op, ns Namespace, q *Aggrega
 		c.out = &changeEvents{src: src, stream: c.changes, split: c.splits}
 		c.passed()
 	}
-	if _, _, writes := a.pipe.Target(); !writes {
+	if !writes {
 		return nil
 	}
 	// The first document asked for makes the pipeline run; it has none to give.

@@ -75,7 +75,7 @@ func (d *DB) countCapped(ctx context.Context, ns Namespace) error {
 	if coll == nil || coll.Capped == nil {
 		return nil
 	}
-	_, _, err := d.counts(ctx, coll)
+	_, _, err := d.counts(ctx, nil, coll)
 	return err
 }
 
@@ -97,6 +97,9 @@ func (w *writer) arrived() {
 // removeOldest removes the oldest documents of a capped collection until the rest
 // is within its bounds, but never the one just inserted.
 func (w *writer) removeOldest(ctx context.Context, inserted storage.RecordID) error {
+	if err := w.readStanding(ctx); err != nil {
+		return err
+	}
 	victims, err := w.excess(ctx, inserted)
 	if err != nil {
 		return err
@@ -110,10 +113,25 @@ func (w *writer) removeOldest(ctx context.Context, inserted storage.RecordID) er
 	return nil
 }
 
+// readStanding finds out what was in the capped collection before the write.
+func (w *writer) readStanding(ctx context.Context) error {
+	switch {
+	case !w.db.shared:
+		w.standing = &tally{w.coll.Guard.Count.Load(), w.coll.Guard.Bytes.Load()}
+	case w.standing == nil:
+		stored, err := w.db.storedCounts(ctx, w.txn, w.coll)
+		if err != nil {
+			return err
+		}
+		w.standing = &stored
+	}
+	return nil
+}
+
 // excess lists the documents that removeOldest has to remove.
 func (w *writer) excess(ctx context.Context, inserted storage.RecordID) ([]target, error) {
 	c := w.coll.Capped
-	count, bytes := w.coll.Guard.Count.Load()+w.count, w.coll.Guard.Bytes.Load()+w.bytes
+	count, bytes := w.standing.count+w.count, w.standing.bytes+w.bytes
 	within := func() bool { return bytes <= c.Size && (c.Max == 0 || count <= c.Max) }
 	if within() || inserted == 1 {
 		return nil, nil
@@ -136,7 +154,7 @@ func (w *writer) excess(ctx context.Context, inserted storage.RecordID) ([]targe
 // ConvertToCapped makes a collection capped. It keeps its options and, of its
 // documents, the last ones that fit; it loses its indexes but that on _id.
 func (d *DB) ConvertToCapped(ctx context.Context, ns Namespace, size int64) error {
-	temp := Namespace{DB: ns.DB, Coll: fmt.Sprintf("tmp%05d.convertToCapped.%s", outCounter.Add(1)%100000, ns.Coll)}
+	temp := Namespace{DB: ns.DB, Coll: fmt.Sprintf("tmp%05d.convertToCapped.%s", d.temporaryNumber(), ns.Coll)}
 	if len(temp.DB)+1+len(temp.Coll) > maxNamespaceBytes {
 		return mongoerr.New(mongoerr.InvalidNamespace, "Cannot generate temporary collection namespace for %s: it is too long", ns)
 	}
@@ -149,7 +167,7 @@ func (d *DB) CloneAsCapped(ctx context.Context, from, to Namespace, size int64) 
 	if err := CheckName(to); err != nil {
 		return err
 	}
-	temp := Namespace{DB: to.DB, Coll: fmt.Sprintf("tmp%05d.cloneCollectionAsCapped", outCounter.Add(1)%100000)}
+	temp := Namespace{DB: to.DB, Coll: fmt.Sprintf("tmp%05d.cloneCollectionAsCapped", d.temporaryNumber())}
 	return d.copyCapped(ctx, from, temp, to, size)
 }
 
@@ -192,17 +210,18 @@ func (d *DB) cappedSource(snap *catalog.Snapshot, ns Namespace) (*catalog.Collec
 // replaceCapped fills the copy while nobody writes the source, and gives it its
 // name.
 func (d *DB) replaceCapped(ctx context.Context, ch *catalog.Change, coll *catalog.Collection, temp, to Namespace) error {
-	if err := ch.Hold(coll); err != nil {
+	ch.Own(ch.Collection(temp.DB, temp.Coll))
+	target := ch.Collection(to.DB, to.Coll)
+	if err := holdBoth(ch, coll, target); err != nil {
 		return err
 	}
-	target := ch.Collection(to.DB, to.Coll)
 	if ch.Collection(coll.DB, coll.Name) != coll {
 		return mongoerr.New(mongoerr.NamespaceNotFound, "source collection %s does not exist", coll.Namespace())
 	}
 	if target != nil && target != coll {
 		return mongoerr.New(mongoerr.NamespaceExists, "cloneCollectionAsCapped failed - destination collection %s already exists.", to)
 	}
-	if err := d.copyDocuments(ctx, coll, temp); err != nil {
+	if err := d.copyAgain(ctx, coll, temp); err != nil {
 		return err
 	}
 	fresh := ch.Collection(temp.DB, temp.Coll)

@@ -8,6 +8,7 @@ import (
 	"github.com/archelon-db/archelon/internal/bsonval"
 	"github.com/archelon-db/archelon/internal/catalog"
 	"github.com/archelon-db/archelon/internal/changestream"
+	"github.com/archelon-db/archelon/internal/mongoerr"
 	"github.com/archelon-db/archelon/internal/oplog"
 	"github.com/archelon-db/archelon/internal/pipeline"
 	"github.com/archelon-db/archelon/internal/storage"
@@ -28,6 +29,7 @@ type changeStream struct {
 	event  changestream.Event   // that Next returned last
 	skip   int                  // its fragments that have been delivered already
 	ended  bool                 // by an invalidate event
+	closed bool
 }
 
 // openChangeStream starts a stream for a cursor.
@@ -43,7 +45,7 @@ func (d *DB) openChangeStream(ctx context.Context, cur *Cursor, ns Namespace, ar
 	if err != nil {
 		return nil, err
 	}
-	place := spec.Start(d.engine.Clock().Applied())
+	place := spec.Start(d.latest())
 	oldest, err := d.checkHistory(ctx, place)
 	if err != nil {
 		return nil, err
@@ -56,6 +58,10 @@ func (d *DB) openChangeStream(ctx context.Context, cur *Cursor, ns Namespace, ar
 	}
 	s.stream = changestream.NewStream(s.shape, changeImages{d})
 	d.Metrics.ChangeStreams.Add(1)
+	d.Metrics.OpenStreams.Add(1)
+	if spec.Expanded {
+		d.Metrics.ExpandedStreams.Add(1)
+	}
 	cur.goOn(s)
 	cur.changes, cur.resume = s, place.Token()
 	return s, nil
@@ -115,6 +121,10 @@ func (s *changeStream) Next(ctx context.Context) (bsonval.Doc, error) {
 func (s *changeStream) Close() error {
 	s.follower.Close()
 	s.release()
+	if !s.closed {
+		s.closed = true
+		s.db.Metrics.OpenStreams.Add(-1)
+	}
 	return nil
 }
 
@@ -145,13 +155,20 @@ func (x *changeEvents) Append(ctx context.Context, dst []byte) ([]byte, error) {
 		}
 		if !x.split {
 			if len(d) > changestream.MaxEventBytes {
+				x.stream.db.Metrics.EventsTooLarge.Add(1)
 				return dst, changestream.ErrTooLarge(len(d))
 			}
 			x.stream.place.Delivered(e.Token)
 			return append(dst, d...), nil
 		}
 		if x.parts, err = changestream.Split(d.Clone(), e.Token, changestream.MaxEventBytes, x.stream.skip); err != nil {
+			if mongoerr.Is(err, mongoerr.BSONObjectTooLarge) {
+				x.stream.db.Metrics.EventsTooLarge.Add(1)
+			}
 			return dst, err
+		}
+		if len(x.parts) > 1 {
+			x.stream.db.Metrics.EventsSplit.Add(1)
 		}
 	}
 	part := x.parts[0]

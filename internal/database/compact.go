@@ -31,7 +31,7 @@ func (d *DB) EstimateCompact(ctx context.Context, ns Namespace, target int64) (i
 	if err != nil {
 		return 0, err
 	}
-	_, size, err := d.counts(ctx, coll)
+	_, size, err := d.counts(ctx, nil, coll)
 	if err != nil {
 		return 0, clientError(ctx, err)
 	}

@@ -19,7 +19,7 @@ func (d *DB) copyTo(ctx context.Context, from, to Namespace, dropTarget bool) er
 	if coll == nil || coll.IsView() {
 		return mongoerr.New(mongoerr.NamespaceNotFound, "Source collection %s does not exist", from)
 	}
-	temp := Namespace{DB: to.DB, Coll: fmt.Sprintf("tmp%d.renameCollection", outCounter.Add(1))}
+	temp := Namespace{DB: to.DB, Coll: fmt.Sprintf("tmp%d.renameCollection", d.temporaryNumber())}
 	err := d.createCopy(ctx, temp, coll)
 	if err == nil {
 		err = d.catalog.Change(ctx, func(ch *catalog.Change) error {
@@ -108,22 +108,37 @@ func inNaturalOrder(ctx context.Context, txn storage.Txn, coll *catalog.Collecti
 	return txn.Scan(ctx, coll.Table, storage.RecordRange{})
 }
 
+// holdBoth holds two collections, of which the second may be nil or the first.
+func holdBoth(ch *catalog.Change, a, b *catalog.Collection) error {
+	if b == nil || b == a {
+		return ch.Hold(a)
+	}
+	return ch.HoldAll([]*catalog.Collection{a, b})
+}
+
+// copyAgain is copyDocuments for a change of definitions in a shared store, where an
+// attempt that met another process's change has left a copy behind.
+func (d *DB) copyAgain(ctx context.Context, coll *catalog.Collection, to Namespace) error {
+	if d.shared {
+		if _, err := d.Delete(ctx, d.NewOp(ctx), to, &DeleteStatement{Filter: bsonval.EmptyDoc, Multi: true}); err != nil {
+			return err
+		}
+	}
+	return d.copyDocuments(ctx, coll, to)
+}
+
 // moveTo fills the copy while nobody writes the source, puts it in the place of
 // the target and drops the source.
 func (d *DB) moveTo(ctx context.Context, ch *catalog.Change, coll *catalog.Collection, temp, to Namespace, dropTarget bool) error {
 	// Both before anything is copied, for it must not be copied twice.
-	for _, held := range []*catalog.Collection{coll, ch.Collection(to.DB, to.Coll)} {
-		if held == nil {
-			continue
-		}
-		if err := ch.Hold(held); err != nil {
-			return err
-		}
+	ch.Own(ch.Collection(temp.DB, temp.Coll))
+	if err := holdBoth(ch, coll, ch.Collection(to.DB, to.Coll)); err != nil {
+		return err
 	}
 	if ch.Collection(coll.DB, coll.Name) != coll {
 		return mongoerr.New(mongoerr.NamespaceNotFound, "Source collection %s does not exist", coll.Namespace())
 	}
-	if err := d.copyDocuments(ctx, coll, temp); err != nil {
+	if err := d.copyAgain(ctx, coll, temp); err != nil {
 		return err
 	}
 	fresh := ch.Collection(temp.DB, temp.Coll)

@@ -22,13 +22,15 @@ func (d *DB) Count(ctx context.Context, op *Op, ns Namespace, q *FindQuery) (n i
 	switch {
 	case err != nil:
 		return 0, clientError(ctx, err)
+	case d.isMade(ns):
+		return d.countView(ctx, op, ns, q)
 	case coll == nil:
 		_, err = op.checkQuery(q)
 		return 0, err
 	case coll.IsView():
 		return d.countView(ctx, op, ns, q)
 	case len(q.Filter) <= 5 && q.Hint == nil && op.Txn == nil:
-		n, _, err = d.counts(ctx, coll)
+		n, _, err = d.counts(ctx, op, coll)
 		return clip(n, q), clientError(ctx, err)
 	}
 	txn, end, err := d.reading(op)

@@ -2,7 +2,6 @@ package database
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 
@@ -23,6 +22,9 @@ func countKey(c *catalog.Collection) []byte { return append([]byte("S"), c.UUID[
 
 // loadCounts reads the counts of a clean stop, or starts counting.
 func (d *DB) loadCounts(ctx context.Context) error {
+	if d.shared {
+		return d.joinCounts(ctx)
+	}
 	txn := d.engine.Begin(storage.TxnOptions{})
 	defer txn.Rollback()
 	_, err := txn.GetMeta(ctx, cleanKey)
@@ -38,10 +40,11 @@ func (d *DB) loadCounts(ctx context.Context) error {
 	snap := d.catalog.Snapshot()
 	for _, db := range snap.Databases() {
 		for _, c := range snap.Collections(db) {
-			v, err := txn.GetMeta(ctx, countKey(c))
-			if err == nil && len(v) == 16 && c.Guard != nil {
-				c.Guard.Count.Store(int64(binary.BigEndian.Uint64(v)))
-				c.Guard.Bytes.Store(int64(binary.BigEndian.Uint64(v[8:])))
+			if c.Guard == nil {
+				continue
+			}
+			if err := d.loadCount(ctx, txn, c); err != nil {
+				return err
 			}
 		}
 	}
@@ -53,7 +56,28 @@ func (d *DB) loadCounts(ctx context.Context) error {
 	return err
 }
 
+// loadCount reads a collection's counts, and makes one row of those of a shared store.
+func (d *DB) loadCount(ctx context.Context, txn storage.Txn, c *catalog.Collection) error {
+	sum, rows := tally{}, 0
+	err := txn.ScanMeta(ctx, countKey(c), func(_, v []byte) bool {
+		sum = sum.add(decodeTally(v))
+		rows++
+		return true
+	})
+	if err == nil && rows > 1 {
+		if err = d.dropCounts(ctx, txn, c); err == nil {
+			err = txn.PutMeta(ctx, countKey(c), sum.encode())
+		}
+	}
+	c.Guard.Count.Store(sum.count)
+	c.Guard.Bytes.Store(sum.bytes)
+	return err
+}
+
 func (d *DB) saveCounts(ctx context.Context) error {
+	if d.shared {
+		return d.depart(ctx)
+	}
 	select {
 	case <-d.counted:
 	default:
@@ -67,9 +91,8 @@ func (d *DB) saveCounts(ctx context.Context) error {
 			if c.Guard == nil {
 				continue
 			}
-			v := binary.BigEndian.AppendUint64(nil, uint64(c.Guard.Count.Load()))
-			v = binary.BigEndian.AppendUint64(v, uint64(c.Guard.Bytes.Load()))
-			if err := txn.PutMeta(ctx, countKey(c), v); err != nil {
+			now := tally{c.Guard.Count.Load(), c.Guard.Bytes.Load()}
+			if err := txn.PutMeta(ctx, countKey(c), now.encode()); err != nil {
 				return err
 			}
 		}
@@ -83,7 +106,7 @@ func (d *DB) saveCounts(ctx context.Context) error {
 
 // counts returns the number and size of a collection's documents, counting all
 // collections first if that has not been done since a crash.
-func (d *DB) counts(ctx context.Context, c *catalog.Collection) (count, bytes int64, err error) {
+func (d *DB) counts(ctx context.Context, op *Op, c *catalog.Collection) (count, bytes int64, err error) {
 	select {
 	case <-d.counted:
 	default:
@@ -93,6 +116,12 @@ func (d *DB) counts(ctx context.Context, c *catalog.Collection) (count, bytes in
 	}
 	if c.Guard == nil {
 		return 0, 0, nil
+	}
+	if d.shared && c.Table != 0 {
+		txn := d.engine.Begin(op.expect(storage.TxnOptions{ReadOnly: true}))
+		defer txn.Rollback()
+		t, err := d.storedCounts(ctx, txn, c)
+		return t.count, t.bytes, err
 	}
 	return max(c.Guard.Count.Load(), 0), max(c.Guard.Bytes.Load(), 0), nil
 }

@@ -30,9 +30,11 @@ type Cursor struct {
 	id        int64
 	ns        Namespace
 	owner     string
+	user      string
 	db        *DB
 	out       stream
 	view      exec.View
+	op        *Op       // that opened it, in a shared store
 	env       *expr.Env // its Ctx is the present batch's
 	noTimeout bool
 	tx        *Transaction // that the cursor belongs to and dies with; nil for none
@@ -67,7 +69,34 @@ func (c *Cursor) attach() {
 		c.view.Attach(c.tx.txn)
 		return
 	}
+	if c.op != nil {
+		c.op.defs = nil // later batches go by what is known then
+	}
 	c.view.Attach(c.db.engine.Begin(c.at.options()))
+}
+
+// attachFirst begins the read transaction for an operation's first batch. In a shared
+// store it expects the definitions that the operation goes by.
+func (c *Cursor) attachFirst(op *Op) {
+	if c.tx != nil || !c.db.shared {
+		c.attach()
+		return
+	}
+	if c.at == nil {
+		c.db.definitions(op)
+	}
+	c.op = op
+	c.view.Attach(c.db.engine.Begin(op.expect(c.at.options())))
+}
+
+// settle takes the snapshot of the first batch, in a shared store, for an operation that
+// will change definitions itself before it reads.
+func (c *Cursor) settle(ctx context.Context, op *Op) error {
+	if c.op == nil || op.defs == nil || c.at != nil {
+		return nil
+	}
+	_, err := c.view.Txn().GetMeta(ctx, op.defs.Version()[0].Key)
+	return err
 }
 
 // detach ends it; scans remember where they are.
@@ -282,6 +311,17 @@ func (d *DB) CheckOut(id int64, ns Namespace, owner string, tx *Transaction) (*C
 	}
 	c.inUse = true
 	return c, nil
+}
+
+// CursorUser is who a cursor belongs to, "" for nobody; ok is false if there is no such cursor.
+func (d *DB) CursorUser(id int64) (user string, ok bool) {
+	d.cursors.mu.Lock()
+	defer d.cursors.mu.Unlock()
+	c := d.cursors.open[id]
+	if c == nil {
+		return "", false
+	}
+	return c.user, true
 }
 
 // KillCursor closes a cursor on a namespace and says whether there was one.

@@ -10,7 +10,7 @@ import (
 // NewListCursor opens a cursor on documents that are there already: the results of listCollections, listIndexes and
 // bulkWrite. The documents belong to it.
 func (d *DB) NewListCursor(op *Op, ns Namespace, docs []bsonval.Doc) *Cursor {
-	return &Cursor{db: d, ns: ns, owner: op.Owner, tx: op.Txn, out: &listed{docs}}
+	return &Cursor{db: d, ns: ns, owner: op.Owner, user: op.User, tx: op.Txn, out: &listed{docs}}
 }
 
 // listed is a stream of documents in memory.

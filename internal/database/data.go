@@ -2,6 +2,7 @@ package database
 
 import (
 	"context"
+	"encoding/binary"
 	"io"
 	"slices"
 	"sync/atomic"
@@ -322,6 +323,17 @@ func (t *data) GeoIndexes(_ context.Context, ns Namespace) ([]pipeline.GeoIndex,
 
 // outCounter makes the names of $out's temporary collections different.
 var outCounter atomic.Int64
+
+// temporaryNumber is a number that no other temporary collection of the store has in its
+// name.
+func (d *DB) temporaryNumber() uint64 {
+	n := uint64(outCounter.Add(1))
+	if d.shared {
+		id := d.members.id()
+		n |= uint64(binary.BigEndian.Uint32(id[:])) << 31
+	}
+	return n
+}
 
 var errNoMatch = mongoerr.New(mongoerr.MergeStageNoMatchingDocument,
 	"$merge could not find a matching document in the target collection for at least one document in the source collection")

@@ -48,6 +48,7 @@ type Config struct {
 // DB is an open database. All methods are safe for concurrent use.
 type DB struct {
 	engine  storage.Engine
+	shared  bool // other processes have the store, too
 	catalog *catalog.Catalog
 	log     *slog.Logger
 	tempDir string
@@ -67,6 +68,8 @@ type DB struct {
 	writers      sync.Pool // of *writer
 	updaters     sync.Pool // of *updater
 	snapshots    snapshots
+	tallies      tallies
+	members      members
 
 	settings       atomic.Pointer[settingsByHash] // nil for none
 	settingsChange sync.Mutex                     // serialises changes of settings
@@ -83,6 +86,14 @@ type DB struct {
 	// that took, for $collStats; set by the command layer before serving.
 	LatencyStats func(ns Namespace, histograms bool) bsonval.Doc
 
+	// RetryImages makes the documents of config.image_collection; set by the command
+	// layer before serving.
+	RetryImages func(ctx context.Context) ([]bsonval.Doc, error)
+
+	// OnReload, if set, is called when another process has changed settings that are
+	// stored; set by the command layer before serving.
+	OnReload func(ctx context.Context) error
+
 	// System opens aggregation stages that report on the server as a whole
 	// ($currentOp, $listLocalSessions …); set by the command layer before serving.
 	System func(ctx context.Context, ns Namespace, stage string, arg bsonval.Doc) (pipeline.Source, error)
@@ -94,7 +105,9 @@ type Metrics struct {
 	WriteConflicts                       atomic.Int64
 	ScannedKeys, ScannedDocs             atomic.Int64
 	CollectionScans                      atomic.Int64
-	ChangeStreams                        atomic.Int64 // opened
+	ChangeStreams, OpenStreams           atomic.Int64 // opened, and those open now
+	ExpandedStreams                      atomic.Int64 // opened with showExpandedEvents
+	EventsSplit, EventsTooLarge          atomic.Int64 // change events
 }
 
 // Open opens a database on an engine.
@@ -108,9 +121,12 @@ func Open(ctx context.Context, cfg Config) (*DB, error) {
 	}
 	background, stop := context.WithCancel(context.Background())
 	d := &DB{
-		engine: cfg.Engine, catalog: cat, log: cfg.Logger, tempDir: cfg.TempDir, js: cfg.JS,
+		engine: cfg.Engine, shared: storage.IsShared(cfg.Engine), catalog: cat, log: cfg.Logger, tempDir: cfg.TempDir, js: cfg.JS,
 		stop: stop, counted: make(chan struct{}),
 	}
+	cat.Reloaded = d.reloaded
+	d.members.init()
+	d.tallies.init(d.members.id())
 	d.ids.init()
 	d.hints.init()
 	d.updaters.New = func() any { return &updater{} }
@@ -126,6 +142,10 @@ func Open(ctx context.Context, cfg Config) (*DB, error) {
 		d.work.Go(func() { d.oplog.trim.loop(background) })
 		d.work.Go(func() { d.hub.run(background) })
 	}
+	if d.shared {
+		d.work.Go(func() { d.watchOthers(background) })
+		d.work.Go(func() { d.memberLoop(background) })
+	}
 	d.work.Go(func() { d.cursors.reap(background) })
 	d.work.Go(func() { d.expireLoop(background) })
 	return d, nil
@@ -139,13 +159,13 @@ func (d *DB) load(ctx context.Context, log *OplogConfig) error {
 	if err := d.loadQuerySettings(ctx); err != nil {
 		return err
 	}
-	if err := d.loadImagesExpiry(ctx); err != nil {
-		return err
-	}
 	if err := d.openOplog(ctx, log); err != nil {
 		return err
 	}
-	return d.dropUnfinishedIndexes(ctx)
+	if d.shared {
+		return d.join(ctx)
+	}
+	return d.dropUnfinishedIndexes(ctx, func(*catalog.Index) bool { return true })
 }
 
 // Close stops background work, writes the collections' counts and closes the
@@ -195,6 +215,9 @@ type Op struct {
 	// Owner is the session that cursors belong to; empty for none.
 	Owner string
 
+	// User is who cursors belong to; empty for nobody.
+	User string
+
 	// Txn is the multi-document transaction that the operation is part of; nil for
 	// an operation that stands for itself.
 	Txn *Transaction
@@ -210,8 +233,16 @@ type Op struct {
 	// Outcome is what the transaction has done, when BeforeCommit is called.
 	Outcome Outcome
 
-	settings *QuerySettings // of the command's shape; nil for none
-	settled  bool           // settings have been looked for
+	// Expect, if set, returns what the next transaction of a write expects of a shared
+	// store, in addition to the definitions. The write fails if that is not so, and is to
+	// be run again. Committed, if set, is called after each commit.
+	Expect    func() []*storage.Expectation
+	Committed func()
+
+	wrote    bool              // something may have been committed, in a shared store
+	defs     *catalog.Snapshot // that the operation goes by, in a shared store
+	settings *QuerySettings    // of the command's shape; nil for none
+	settled  bool              // settings have been looked for
 }
 
 // NewOp makes an operation that begins now.
@@ -257,6 +288,8 @@ func clientError(ctx context.Context, err error) error {
 		return mongoerr.New(mongoerr.Interrupted, "operation was interrupted")
 	case errors.Is(err, storage.ErrClosed):
 		return mongoerr.New(mongoerr.InterruptedAtShutdown, "interrupted at shutdown")
+	case errors.Is(err, storage.ErrNoSpace):
+		return mongoerr.New(mongoerr.OutOfDiskSpace, "%v", err)
 	}
 	return err
 }

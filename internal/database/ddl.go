@@ -152,7 +152,10 @@ func (d *DB) drop(ctx context.Context, ch *catalog.Change, coll *catalog.Collect
 		return err
 	}
 	d.plans.forget(coll)
-	return ch.Txn.DeleteMeta(ctx, countKey(coll))
+	if d.shared {
+		ch.AfterCommit(func() { d.tallies.forget(coll.UUID) })
+	}
+	return d.forgetCounts(ctx, ch.Txn, coll)
 }
 
 // DropDatabase removes all collections and views of a database, and says
@@ -160,6 +163,9 @@ func (d *DB) drop(ctx context.Context, ch *catalog.Change, coll *catalog.Collect
 func (d *DB) DropDatabase(ctx context.Context, db string) (existed bool, err error) {
 	err = d.catalog.Change(ctx, func(ch *catalog.Change) error {
 		existed = false
+		if err := ch.HoldAll(ch.Snapshot().Collections(db)); err != nil {
+			return err
+		}
 		for _, coll := range ch.Snapshot().Collections(db) {
 			if coll.Log && d.oplog != nil {
 				continue
@@ -242,7 +248,7 @@ func checkRenamed(ns Namespace) error {
 		return illegal("error with namespace: Invalid namespace: %s", ns)
 	case len(ns.DB)+1+len(ns.Coll) > maxNamespaceBytes:
 		return illegal("error with namespace: Fully qualified namespace is too long. Namespace: %s Max: %d", ns, maxNamespaceBytes)
-	case strings.HasPrefix(ns.Coll, "system."):
+	case strings.HasPrefix(ns.Coll, "system.") || ns == retryImagesNS:
 		return illegal("renaming system collections is not allowed: %s", ns)
 	case ns.DB == "local" && strings.HasPrefix(ns.Coll, "oplog."):
 		return illegal("can't rename live oplog while replicating")
@@ -251,13 +257,13 @@ func checkRenamed(ns Namespace) error {
 }
 
 // dropUnfinishedIndexes removes the indexes whose build a stop of the server cut
-// short.
-func (d *DB) dropUnfinishedIndexes(ctx context.Context) error {
+// short, of those that are not ready.
+func (d *DB) dropUnfinishedIndexes(ctx context.Context, isCut func(*catalog.Index) bool) error {
 	return d.catalog.Change(ctx, func(ch *catalog.Change) error {
 		snap := ch.Snapshot()
 		for _, db := range snap.Databases() {
 			for _, coll := range snap.Collections(db) {
-				if err := d.dropUnfinishedOf(ctx, ch, coll); err != nil {
+				if err := d.dropUnfinishedOf(ctx, ch, coll, isCut); err != nil {
 					return err
 				}
 			}
@@ -266,16 +272,19 @@ func (d *DB) dropUnfinishedIndexes(ctx context.Context) error {
 	})
 }
 
-func (d *DB) dropUnfinishedOf(ctx context.Context, ch *catalog.Change, coll *catalog.Collection) error {
+func (d *DB) dropUnfinishedOf(ctx context.Context, ch *catalog.Change, coll *catalog.Collection, isCut func(*catalog.Index) bool) error {
 	var drop []*catalog.Index
 	for _, x := range coll.Indexes {
-		if !x.Ready {
+		if !x.Ready && isCut(x) {
 			d.log.Warn("index build was interrupted: the index is dropped", "ns", coll.Namespace(), "index", x.Name)
 			drop = append(drop, x)
 		}
 	}
 	if len(drop) == 0 {
 		return nil
+	}
+	if err := ch.Hold(coll); err != nil {
+		return err
 	}
 	return removeIndexes(ctx, ch, coll, drop)
 }

@@ -362,7 +362,7 @@ func TestUnfinishedIndexesGoAtStart(t *testing.T) {
 	if x := d.Catalog().Collection(ns.DB, ns.Coll).Index("a"); x == nil || x.Ready {
 		t.Fatal("the index is not under construction")
 	}
-	fails(t, d.dropUnfinishedIndexes(t.Context()), 0)
+	fails(t, d.dropUnfinishedIndexes(t.Context(), func(*catalog.Index) bool { return true }), 0)
 	if n := len(d.Catalog().Collection(ns.DB, ns.Coll).Indexes); n != 1 {
 		t.Fatalf("%d indexes are left", n)
 	}

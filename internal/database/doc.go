@@ -36,6 +36,17 @@
 // (oplogtxn.go). Documents from before a change go to config.system.preimages with the
 // id of the entry. A trimmer cuts off what is too much. Nothing else writes the two.
 //
+// A run without Config.Oplog on a store that has a log leaves a mark, and the next run
+// with it begins the log anew (oploggap.go): who follows the log across such a run is
+// told so (ChangeStreamHistoryLost) instead of missing something.
+//
+// The document that a retryable findAndModify returns is kept for its retry with the
+// session's outcome, in the write's own commit, and there only. The entry says so
+// (needsRetryImage), and config.image_collection shows it: its documents are made when
+// they are read (retryimages.go), their ts taken from the entry. An image is shown as
+// long as the session keeps it, which is until its next retryable write or transaction
+// (MongoDB's stays until the next findAndModify), and the entry is in the log.
+//
 // # Capped and clustered collections
 //
 // The writers of a capped collection go one at a time, and an insert removes the
@@ -43,6 +54,13 @@
 // it stood on; at the end it is woken by commits. A clustered collection keeps its
 // records in insertion order as others do, but is only ever read along its index
 // on _id.
+//
+// # Shared stores
+//
+// Several processes may have the store (storage.Shared): then what is kept in memory may
+// be outdated. Operations expect the definitions they go by (shared.go), counts are kept
+// in rows (tallies.go), and the processes know each other and one of them does what
+// only one should (members.go). Elsewhere it shows in few places; look for DB.shared.
 //
 // # Who may use which index
 //

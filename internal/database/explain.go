@@ -82,7 +82,7 @@ func (d *DB) explainFind(ctx context.Context, op *Op, ns Namespace, q *FindQuery
 	}
 	e.shape, e.filtered = shapeOf(f.query()), d.filters.of(coll, f.query()) != nil
 	if q.count && len(q.Filter) <= 5 && q.Hint == nil {
-		n, _, err := d.counts(ctx, coll)
+		n, _, err := d.counts(ctx, op, coll)
 		e.winning = fastCount(clip(n, q), q)
 		use(e)
 		return err

@@ -55,6 +55,7 @@ func accessTree(p *plan.Plan, s exec.Stats, scan *exec.Scan) stageNode {
 			fields: func(b *bsonval.Builder) {
 				b.Str("direction", direction(p))
 				appendRecordBounds(b, p)
+				appendContains(b, p)
 			}}
 	}
 	if p.Near != nil {

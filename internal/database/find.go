@@ -56,14 +56,14 @@ func (d *DB) Find(ctx context.Context, op *Op, ns Namespace, q *FindQuery) (*Cur
 	if err != nil {
 		return nil, clientError(ctx, err)
 	}
-	if coll != nil && coll.IsView() {
+	if coll != nil && coll.IsView() || d.isMade(ns) {
 		return d.findView(ctx, op, ns, q)
 	}
 	if err := checkTailable(op, ns, q, coll); err != nil {
 		return nil, err
 	}
-	cur := &Cursor{db: d, ns: ns, owner: op.Owner, tx: op.Txn, at: op.At.hold(), durable: op.Durable, noTimeout: q.NoCursorTimeout}
-	cur.attach()
+	cur := &Cursor{db: d, ns: ns, owner: op.Owner, user: op.User, tx: op.Txn, at: op.At.hold(), durable: op.Durable, noTimeout: q.NoCursorTimeout}
+	cur.attachFirst(op)
 	f, err := d.newFinder(ctx, op, coll, q, &cur.view)
 	if err != nil {
 		cur.Close()
@@ -120,8 +120,13 @@ func (d *DB) newFinder(ctx context.Context, op *Op, coll *catalog.Collection, q 
 	if q.explain {
 		open = d.openTried
 	}
-	f.scan, f.trials, err = open(ctx, view, coll, f.query(), f.ec)
-	return f, err
+	if f.scan, f.trials, err = open(ctx, view, coll, f.query(), f.ec); err != nil {
+		return f, err
+	}
+	if p := f.scan.Plan; q.Limit > 0 && p.Filter == nil && p.KeyFilter == nil && (f.sort == nil || p.Sorted) {
+		f.scan.Likely = q.Skip + q.Limit
+	}
+	return f, nil
 }
 
 // compileFind compiles the parts of a find. coll may be nil.
@@ -354,10 +359,14 @@ func (f *finder) Close() error {
 // view, or has a collation that the value minds). found is false if there is no such
 // document.
 func (d *DB) FindByID(ctx context.Context, ns Namespace, filter bsonval.Doc, dst []byte) (out []byte, found, ok bool, err error) {
-	coll := d.catalog.Collection(ns.DB, ns.Coll)
+	snap := d.catalog.Snapshot()
+	coll := snap.Collection(ns.DB, ns.Coll)
+	if coll == nil && d.shared {
+		return dst, false, false, nil // perhaps it is not known here yet
+	}
 	if coll == nil {
 		_, plain := idOf(filter, nil)
-		return dst, false, plain, nil
+		return dst, false, plain && !d.isMade(ns), nil
 	}
 	if coll.IsView() || coll.IDIndex() == nil {
 		return dst, false, false, nil
@@ -378,7 +387,7 @@ func (d *DB) FindByID(ctx context.Context, ns Namespace, filter bsonval.Doc, dst
 			return append(dst, doc...), true, true, nil
 		}
 	}
-	txn := d.engine.Begin(storage.TxnOptions{ReadOnly: true})
+	txn := d.engine.Begin(storage.TxnOptions{ReadOnly: true, Single: true, Expect: snap.Version()})
 	defer txn.Rollback()
 	if guess != 0 {
 		if doc, err := txn.Get(ctx, coll.Table, guess); err == nil && hasID(doc, id) {

@@ -7,6 +7,7 @@ import (
 	"github.com/archelon-db/archelon/internal/collation"
 	"github.com/archelon-db/archelon/internal/match"
 	"github.com/archelon-db/archelon/internal/mongoerr"
+	"github.com/archelon-db/archelon/internal/oplog"
 	"github.com/archelon-db/archelon/internal/plan"
 	"github.com/archelon-db/archelon/internal/projection"
 )
@@ -29,6 +30,16 @@ type FindAndModifyResult struct {
 	N               int64
 	UpdatedExisting bool
 	Upserted        bsonval.Value
+
+	// Image is what is to be kept of the document that a retryable write has changed,
+	// nil for nothing.
+	Image *RetryImage
+}
+
+// RetryImage is a document from before or after the change of a retryable write.
+type RetryImage struct {
+	Kind string      // oplog.PreImage or oplog.PostImage
+	Doc  bsonval.Doc // nil if it is the result's Value
 }
 
 // FindAndModify changes or removes the first matching document and returns it as
@@ -93,13 +104,21 @@ func (w *writer) findAndUpdate(ctx context.Context, u *updater, sel *selection, 
 		}
 		return err
 	}
-	doc, _, err := w.change(ctx, u, t)
+	kind := oplog.PreImage
+	if out.s.New {
+		kind = oplog.PostImage
+	}
+	kept := w.log.keepImage(kind)
+	doc, changed, err := w.change(ctx, u, t)
 	if err != nil {
 		return err
 	}
 	res.N, res.UpdatedExisting = 1, true
 	if !out.s.New {
 		doc = t.doc
+	}
+	if kept && changed {
+		out.keep(res, kind, doc)
 	}
 	res.Value, err = out.project(doc, t.index)
 	return err
@@ -128,10 +147,14 @@ func (d *DB) findAndRemove(ctx context.Context, op *Op, ns Namespace, s *FindAnd
 		if !ok || err != nil {
 			return err
 		}
+		kept := w.log.keepImage(oplog.PreImage)
 		if err := w.remove(ctx, t.id, t.doc); err != nil {
 			return err
 		}
 		res.N = 1
+		if kept {
+			out.keep(&res, oplog.PreImage, t.doc)
+		}
 		res.Value, err = out.project(t.doc, t.index)
 		op.Outcome.Found = res
 		return err
@@ -164,6 +187,14 @@ func newReturned(c *compilation, s *FindAndModify) (*returned, error) {
 }
 
 func (r *returned) needsIndex() bool { return r.proj != nil && r.proj.Positional() }
+
+// keep notes the image of a document; without a projection it is what is returned.
+func (r *returned) keep(res *FindAndModifyResult, kind string, d bsonval.Doc) {
+	res.Image = &RetryImage{Kind: kind}
+	if r.proj != nil {
+		res.Image.Doc = d.Clone()
+	}
+}
 
 func (r *returned) project(d bsonval.Doc, index int) (bsonval.Doc, error) {
 	if r.proj == nil {

@@ -13,6 +13,10 @@ const (
 	// as far as used.
 	hintBits = 19
 
+	// hintWays is how many neighbouring slots an _id may be in, a power of two: half a
+	// cache line.
+	hintWays = 4
+
 	// A slot holds a tag of the key's hash above the number of the record.
 	hintRecordBits = 40
 	maxHintRecord  = 1<<hintRecordBits - 1
@@ -34,7 +38,7 @@ func (h *idHints) init() {
 	h.slots = make([]atomic.Uint64, 1<<hintBits)
 }
 
-// idHint is the place of one _id: either of two neighbouring slots.
+// idHint is the place of one _id: one of neighbouring slots.
 type idHint struct {
 	slots []atomic.Uint64
 	tag   uint64
@@ -44,8 +48,8 @@ type idHint struct {
 func (h *idHints) of(t storage.TableID, key []byte) idHint {
 	const spread = 0x9e3779b97f4a7c15
 	hash := maphash.Bytes(h.seed, key) ^ uint64(t)*spread
-	at := hash % (1 << hintBits) &^ 1
-	return idHint{h.slots[at : at+2], hash >> hintRecordBits << hintRecordBits}
+	at := hash % (1 << hintBits) &^ (hintWays - 1)
+	return idHint{h.slots[at : at+hintWays], hash >> hintRecordBits << hintRecordBits}
 }
 
 // record is the record to try, 0 for none.
@@ -63,7 +67,7 @@ func (h idHint) remember(id storage.RecordID) {
 	if id > maxHintRecord {
 		return
 	}
-	victim := &h.slots[h.tag>>hintRecordBits&1]
+	victim := &h.slots[h.tag>>hintRecordBits%hintWays]
 	for i := range h.slots {
 		switch v := h.slots[i].Load(); {
 		case v&^maxHintRecord == h.tag:
@@ -82,8 +86,10 @@ func (h idHint) suggest(id storage.RecordID) {
 	if id > maxHintRecord {
 		return
 	}
-	if !h.slots[0].CompareAndSwap(0, h.tag|uint64(id)) {
-		h.slots[1].CompareAndSwap(0, h.tag|uint64(id))
+	for i := range h.slots {
+		if h.slots[i].CompareAndSwap(0, h.tag|uint64(id)) {
+			return
+		}
 	}
 }
 

@@ -72,7 +72,16 @@ func (b *indexBuild) run(ctx context.Context) error {
 	op.NoSync = true
 	for {
 		more, err := b.batch(ctx, op)
+		if catalog.IsStale(err) {
+			err = b.db.catalog.Refresh(ctx, b.db.catalog.Snapshot())
+			if err == nil {
+				continue
+			}
+		}
 		if errors.Is(err, storage.ErrWriteConflict) {
+			if err := pause(ctx, 10); err != nil {
+				return err
+			}
 			continue // a writer that began before the guard was taken
 		}
 		if err != nil || !more {
@@ -89,7 +98,7 @@ func (b *indexBuild) run(ctx context.Context) error {
 // about is the number of documents of a collection, roughly.
 func (d *DB) about(ns Namespace) int64 {
 	if coll := d.catalog.Collection(ns.DB, ns.Coll); coll != nil && coll.Guard != nil {
-		return coll.Guard.Count.Load()
+		return coll.Guard.Count.Load() // of a shared store only what this process has added
 	}
 	return 0
 }
@@ -118,17 +127,25 @@ func (b *indexBuild) batch(ctx context.Context, op *Op) (more bool, err error) {
 		return false, err
 	}
 	defer coll.Guard.Readmit()
-	if coll, err = b.collection(b.db.catalog.Snapshot()); err != nil {
+	snap := b.db.catalog.Snapshot()
+	if coll, err = b.collection(snap); err != nil {
 		return false, err
 	}
-	w := &writer{db: b.db, op: op, coll: coll, txn: b.db.engine.Begin(storage.TxnOptions{NoSync: true})}
+	w := &writer{db: b.db, op: op, coll: coll, txn: b.db.engine.Begin(b.db.buildOptions(snap, coll))}
 	defer w.txn.Rollback()
 	it, err := w.txn.Scan(ctx, coll.Table, storage.RecordRange{Min: b.last + 1})
 	if err != nil {
 		return false, err
 	}
+	if b.db.shared {
+		// Transactions that have their snapshot and write the collection only now
+		// would not see these entries: this makes them fail.
+		if err := w.txn.PutMeta(ctx, coll.Key(), coll.Stored()); err != nil {
+			return false, errors.Join(err, it.Close())
+		}
+	}
 	last, docs, size, err := b.fill(ctx, w, it)
-	more = docs == buildBatchDocs || size >= buildBatchBytes
+	more = docs == b.batchDocs() || size >= buildBatchBytes
 	if err = errors.Join(err, it.Close()); err != nil {
 		return false, err
 	}
@@ -140,9 +157,29 @@ func (b *indexBuild) batch(ctx context.Context, op *Op) (more bool, err error) {
 	return more, nil
 }
 
+// buildOptions are those of a batch's transaction, which keeps the writers of other
+// processes out.
+func (d *DB) buildOptions(snap *catalog.Snapshot, coll *catalog.Collection) storage.TxnOptions {
+	if !d.shared {
+		return storage.TxnOptions{NoSync: true}
+	}
+	return storage.TxnOptions{
+		NoSync: true, Expect: snap.Version(), Alone: []storage.TableID{coll.Table}, ConflictWait: conflictWait,
+	}
+}
+
+// batchDocs is how many documents a batch has. In a shared store one takes longer, and
+// the writers of other processes wait for it with connections of their own.
+func (b *indexBuild) batchDocs() int64 {
+	if b.db.shared {
+		return buildBatchDocs / 5
+	}
+	return buildBatchDocs
+}
+
 // fill writes the entries of one batch's records.
 func (b *indexBuild) fill(ctx context.Context, w *writer, it storage.RecordIterator) (last storage.RecordID, docs, size int64, err error) {
-	for docs < buildBatchDocs && size < buildBatchBytes && it.Next() {
+	for docs < b.batchDocs() && size < buildBatchBytes && it.Next() {
 		id, doc := it.ID(), bsonval.Doc(it.Doc())
 		for _, x := range b.indexes {
 			if err := w.keysOf(x, doc, &w.keys); err != nil {

@@ -96,6 +96,7 @@ func (a *indexAddition) register(ctx context.Context, ch *catalog.Change) error 
 			return err
 		}
 	}
+	a.added, a.building = nil, nil // of an earlier attempt
 	a.result = CreatedIndexes{Before: coll.NumIndexes(), CreatedCollection: fresh}
 	if err := a.add(coll); err != nil || a.waitFor != nil {
 		return err
@@ -116,6 +117,7 @@ func (a *indexAddition) register(ctx context.Context, ch *catalog.Change) error 
 	}
 	for _, x := range a.added {
 		if x.Ready = empty; !empty {
+			x.Builder = a.db.members.id()
 			a.building = append(a.building, x)
 		}
 		if err := ch.CreateIndex(coll, x); err != nil {

@@ -65,7 +65,11 @@ func (d *DB) candidates(coll *catalog.Collection, q *plan.Query) ([]*plan.Plan, 
 			q = &limited
 		}
 	}
-	return plan.Candidates(coll, q)
+	plans, err := plan.Candidates(coll, q)
+	if err == nil {
+		d.reduce(coll, plans)
+	}
+	return plans, err
 }
 
 // planCacheTarget finds the collection of a plan cache command, nil if there is

@@ -15,7 +15,10 @@ func (d *DB) ListCollections(db string, nameOnly bool) []bsonval.Doc {
 		docs = append(docs, describeCollection(coll, nameOnly))
 	}
 	if views {
-		docs = append(docs, describeViews(db, nameOnly))
+		docs = append(docs, describeMade(Namespace{DB: db, Coll: viewsCollection}, nameOnly))
+	}
+	if d.isMade(retryImagesNS) && db == retryImagesNS.DB {
+		docs = append(docs, describeMade(retryImagesNS, nameOnly))
 	}
 	return docs
 }
@@ -37,20 +40,21 @@ func describeCollection(coll *catalog.Collection, nameOnly bool) bsonval.Doc {
 	return b.Build()
 }
 
-// describeViews describes the collection "system.views", where MongoDB keeps the
-// definitions of views. Here they are in the catalog; the collection is shown
-// because tools look for it, its UUID is made of the database's name.
-func describeViews(db string, nameOnly bool) bsonval.Doc {
-	b := bsonval.NewBuilder().Str("name", viewsCollection).Str("type", catalog.TypeCollection)
+// describeMade describes a collection that is not in the catalog and is shown because
+// tools look for it: "system.views", where MongoDB keeps the definitions of views,
+// which are in the catalog here, and the images of retryable writes. Its UUID is made of
+// its database's name.
+func describeMade(ns Namespace, nameOnly bool) bsonval.Doc {
+	b := bsonval.NewBuilder().Str("name", ns.Coll).Str("type", catalog.TypeCollection)
 	if nameOnly {
 		return b.Build()
 	}
 	return b.Doc("options", bsonval.EmptyDoc).StartDoc("info").Bool("readOnly", false).
-		Value("uuid", bsonval.Binary(4, viewsUUID(db))).End().Doc("idIndex", idIndexSpec(nil)).Build()
+		Value("uuid", bsonval.Binary(4, madeUUID(ns.DB))).End().Doc("idIndex", idIndexSpec(nil)).Build()
 }
 
-// viewsUUID is a UUID (version 8) that depends on the name only.
-func viewsUUID(db string) []byte {
+// madeUUID is a UUID (version 8) that depends on the name only.
+func madeUUID(db string) []byte {
 	var u [16]byte
 	h := uint64(14695981039346656037)
 	for i := range u {
@@ -63,6 +67,9 @@ func viewsUUID(db string) []byte {
 	u[6], u[8] = u[6]&0x0f|0x80, u[8]&0x3f|0x80
 	return u[:]
 }
+
+// ShowsRetryImages says whether a collection is that of the images of retryable writes.
+func (d *DB) ShowsRetryImages(ns Namespace) bool { return d.isMade(ns) }
 
 // HasViews says whether a database has views.
 func (d *DB) HasViews(db string) bool {

@@ -6,6 +6,7 @@ import (
 	"io"
 
 	"github.com/archelon-db/archelon/internal/bsonval"
+	"github.com/archelon-db/archelon/internal/catalog"
 	"github.com/archelon-db/archelon/internal/exec"
 	"github.com/archelon-db/archelon/internal/expr"
 	"github.com/archelon-db/archelon/internal/keystring"
@@ -166,6 +167,24 @@ func (w *writer) claim(ctx context.Context, id storage.RecordID) ([]byte, error)
 
 // all lists the records that match, in the order of the plan, as of one moment.
 func (d *DB) all(ctx context.Context, op *Op, ns Namespace, c *compilation, m *match.Matcher, hint *plan.Hint,
+) ([]storage.RecordID, error) {
+	for attempt := 0; ; attempt++ {
+		ids, err := d.allOnce(ctx, op, ns, c, m, hint)
+		if op.Txn != nil || !catalog.IsStale(err) {
+			return ids, err
+		}
+		// Here, for the command may have done something already.
+		if err := d.catalog.Refresh(ctx, op.defs); err != nil {
+			return nil, err
+		}
+		op.defs = nil
+		if err := pause(ctx, attempt); err != nil {
+			return nil, err
+		}
+	}
+}
+
+func (d *DB) allOnce(ctx context.Context, op *Op, ns Namespace, c *compilation, m *match.Matcher, hint *plan.Hint,
 ) ([]storage.RecordID, error) {
 	coll, err := d.lookUp(ctx, op, ns)
 	switch {

@@ -156,6 +156,16 @@ func (h *logHub) read(ctx context.Context, from, to uint64) error {
 		h.letGo()
 		return nil
 	}
+	if h.db.shared { // another process may have cut off what comes next
+		oldest, err := endOf(ctx, txn, h.db.oplog.table, false)
+		if err != nil {
+			return err
+		}
+		if uint64(oldest) > from+1 {
+			h.letGo()
+			return nil
+		}
+	}
 	it, err := txn.Scan(ctx, h.db.oplog.table, storage.RecordRange{Min: storage.RecordID(from + 1), Max: storage.RecordID(to)})
 	if err != nil {
 		return err

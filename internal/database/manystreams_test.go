@@ -83,7 +83,7 @@ func TestManyStreams(t *testing.T) {
 		t.Error(err)
 	}
 	insertJSON(t, d, place(0), `{"_id": 9}`) // the hub finds out that nobody is left
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(10 * time.Second); ; <-time.After(time.Millisecond) {
 		d.hub.mu.Lock()
 		reading := d.hub.reading
 		d.hub.mu.Unlock()

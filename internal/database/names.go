@@ -33,7 +33,7 @@ func CheckName(ns Namespace) error {
 	case len(ns.DB)+1+len(ns.Coll) > maxNamespaceBytes:
 		return mongoerr.New(mongoerr.InvalidNamespace,
 			"Fully qualified namespace is too long. Namespace: %s Max: %d", ns, maxNamespaceBytes)
-	case ns.Coll == viewsCollection:
+	case ns.Coll == viewsCollection || ns == retryImagesNS:
 		return mongoerr.New(mongoerr.InvalidNamespace, "Cannot create or write to the collection %s", ns)
 	case strings.HasPrefix(ns.Coll, "system."):
 		if !systemCollections[ns.Coll] {

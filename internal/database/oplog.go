@@ -26,7 +26,7 @@ type OplogConfig struct {
 	SizeBytes int64
 
 	// MinRetention is how long entries are kept even if the oplog becomes larger; 0
-	// for no such promise.
+	// for what ResizeOplog has said last, or no such promise.
 	MinRetention time.Duration
 }
 
@@ -40,9 +40,10 @@ type changeLog struct {
 	table, images storage.TableID
 	guard         *catalog.Guard // of local.oplog.rs: what is in it, and who waits for more
 	trim          *trimmer
-	watchers      atomic.Int64   // who wants to be told regularly that time goes on
-	scratch       sync.Pool      // of *logScratch
-	scalars       *oplog.Targets // of updates that set scalars only
+	watchers      atomic.Int64                        // who wants to be told regularly that time goes on
+	total         struct{ count, bytes atomic.Int64 } // of the entries of this process
+	scratch       sync.Pool                           // of *logScratch
+	scalars       *oplog.Targets                      // of updates that set scalars only
 }
 
 // logScratch is what a writer needs to make entries.
@@ -69,7 +70,7 @@ func (d *DB) OplogTable() (table storage.TableID, ok bool) {
 // with what is in them.
 func (d *DB) openOplog(ctx context.Context, cfg *OplogConfig) error {
 	if cfg == nil {
-		return nil
+		return d.markGap(ctx)
 	}
 	size := cfg.SizeBytes
 	if size == 0 {
@@ -84,13 +85,23 @@ func (d *DB) openOplog(ctx context.Context, cfg *OplogConfig) error {
 	if err != nil {
 		return err
 	}
+	gap, err := d.closeGap(ctx, log, images)
+	if err != nil {
+		return err
+	}
+	retention := cfg.MinRetention
+	if retention == 0 {
+		if retention, err = d.storedRetention(ctx); err != nil {
+			return err
+		}
+	}
 	o := &changeLog{db: d, table: log.Table, images: images.Table, guard: log.Guard, scalars: oplog.NewTargets()}
 	o.scratch.New = func() any { return &logScratch{} }
-	if o.trim, err = newTrimmer(ctx, o, log.Capped.Size, cfg.MinRetention); err != nil {
+	if o.trim, err = newTrimmer(ctx, o, log.Capped.Size, retention); err != nil {
 		return err
 	}
 	d.oplog = o
-	if fresh {
+	if fresh && !gap {
 		return d.Noop(ctx, oplog.Message("initiating set"))
 	}
 	return nil
@@ -99,6 +110,7 @@ func (d *DB) openOplog(ctx context.Context, cfg *OplogConfig) error {
 // openLog returns a log table's collection, made if it is missing.
 func (d *DB) openLog(ctx context.Context, ns Namespace, options bsonval.Doc) (log *catalog.Collection, fresh bool, err error) {
 	err = d.catalog.Change(ctx, func(ch *catalog.Change) error {
+		fresh = false
 		if log = ch.Collection(ns.DB, ns.Coll); log != nil {
 			if !log.Log {
 				return mongoerr.New(mongoerr.NamespaceExists, "%s is a collection that this server has not made for its "+
@@ -147,10 +159,22 @@ func (o *changeLog) committed(count, bytes int64) {
 	if count == 0 {
 		return
 	}
+	o.total.count.Add(count)
+	o.total.bytes.Add(bytes)
 	o.guard.Count.Add(count)
 	o.guard.Bytes.Add(bytes)
 	o.trim.grew(count, bytes)
 	o.guard.Arrivals.Announce()
+}
+
+// logged is what this process has logged.
+func (o *changeLog) logged() tally { return tally{o.total.count.Load(), o.total.bytes.Load()} }
+
+// loggedElsewhere notes what another process has logged.
+func (o *changeLog) loggedElsewhere(t tally) {
+	o.guard.Count.Add(t.count)
+	o.guard.Bytes.Add(t.bytes)
+	o.trim.grew(t.count, t.bytes)
 }
 
 // Noop logs an entry that changes nothing. Everything committed before it is durable

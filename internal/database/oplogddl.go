@@ -79,7 +79,7 @@ func (d *DB) logView(ctx context.Context, ch *catalog.Change, kind oplog.Kind, v
 	if view.Collation != nil {
 		b.Doc("collation", view.Collation.Doc())
 	}
-	ns, ui := view.DB+"."+viewsCollection, oplog.UUID(viewsUUID(view.DB))
+	ns, ui := view.DB+"."+viewsCollection, oplog.UUID(madeUUID(view.DB))
 	var op oplog.Op
 	switch kind {
 	case oplog.Insert:
@@ -94,13 +94,33 @@ func (d *DB) logView(ctx context.Context, ch *catalog.Change, kind oplog.Kind, v
 
 // dropLogged removes a collection or view with what is kept beside it, and logs it.
 func (d *DB) dropLogged(ctx context.Context, ch *catalog.Change, coll *catalog.Collection) error {
+	records, err := d.recordsIn(ctx, ch, coll)
+	if err != nil {
+		return err
+	}
 	if err := d.drop(ctx, ch, coll); err != nil {
 		return err
 	}
 	if coll.IsView() {
 		return d.logView(ctx, ch, oplog.Delete, coll)
 	}
-	return d.logCommand(ctx, ch, coll, oplog.Drop(coll.Name), oplog.NumRecords(coll.Guard.Count.Load()))
+	return d.logCommand(ctx, ch, coll, oplog.Drop(coll.Name), oplog.NumRecords(records))
+}
+
+// recordsIn is the number of a collection's documents as a change of it sees them; 0 for
+// a view.
+func (d *DB) recordsIn(ctx context.Context, ch *catalog.Change, coll *catalog.Collection) (int64, error) {
+	switch {
+	case coll.Guard == nil:
+		return 0, nil
+	case !d.shared:
+		return coll.Guard.Count.Load(), nil
+	}
+	if err := ch.Hold(coll); err != nil {
+		return 0, err
+	}
+	t, err := d.storedCounts(ctx, ch.Txn, coll)
+	return t.count, err
 }
 
 // rename gives a collection another name in the place of target, which may be nil,
@@ -112,10 +132,14 @@ func (d *DB) rename(ctx context.Context, ch *catalog.Change, coll, target *catal
 		return mongoerr.New(mongoerr.NamespaceExists, "a view already exists with that name: %s", target.Namespace())
 	}
 	if target != nil {
+		records, err := d.recordsIn(ctx, ch, target)
+		if err != nil {
+			return err
+		}
 		if err := d.drop(ctx, ch, target); err != nil {
 			return err
 		}
-		replaced, o2 = oplog.UUID(target.UUID), oplog.NumRecords(target.Guard.Count.Load())
+		replaced, o2 = oplog.UUID(target.UUID), oplog.NumRecords(records)
 	}
 	moved, err := ch.Rename(ctx, coll, db, name)
 	if err != nil {

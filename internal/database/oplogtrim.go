@@ -50,6 +50,9 @@ type trimmer struct {
 	size         int64
 	minRetention time.Duration
 	pieces       []piece // oldest first
+	idle         bool    // another process that shares the store trims
+	cuts         int64
+	cutting      time.Duration // in all cuts
 }
 
 // newTrimmer reads the pieces of an oplog and counts what is behind them.
@@ -58,31 +61,43 @@ func newTrimmer(ctx context.Context, log *changeLog, size int64, minRetention ti
 	t.resize(size)
 	txn := log.db.engine.Begin(storage.TxnOptions{ReadOnly: true})
 	defer txn.Rollback()
+	return t, t.measure(ctx, txn)
+}
+
+// measure reads the pieces and counts what is behind them.
+func (t *trimmer) measure(ctx context.Context, txn storage.Txn) (err error) {
+	if t.pieces, err = readPieces(ctx, txn); err != nil {
+		return err
+	}
 	var total piece
-	err := txn.ScanMeta(ctx, []byte(piecePrefix), func(key, value []byte) bool {
+	for _, p := range t.pieces {
+		total.last, total.count, total.bytes = p.last, total.count+p.count, total.bytes+p.bytes
+	}
+	rest, err := countRecords(ctx, txn, t.log.table, total.last+1)
+	if err != nil {
+		return fmt.Errorf("count the oplog: %w", err)
+	}
+	t.count.Store(rest.count)
+	t.bytes.Store(rest.bytes)
+	t.log.guard.Count.Store(total.count + rest.count)
+	t.log.guard.Bytes.Store(total.bytes + rest.bytes)
+	return nil
+}
+
+// readPieces reads the pieces of the oplog.
+func readPieces(ctx context.Context, txn storage.Txn) (pieces []piece, err error) {
+	err = txn.ScanMeta(ctx, []byte(piecePrefix), func(key, value []byte) bool {
 		if len(key) == 9 && len(value) == 16 {
 			p := piece{last: storage.RecordID(binary.BigEndian.Uint64(key[1:]))}
 			p.count, p.bytes = int64(binary.BigEndian.Uint64(value)), int64(binary.BigEndian.Uint64(value[8:]))
-			t.pieces = append(t.pieces, p)
-			total.last, total.count, total.bytes = p.last, total.count+p.count, total.bytes+p.bytes
+			pieces = append(pieces, p)
 		}
 		return true
 	})
 	if err != nil {
 		return nil, fmt.Errorf("read the oplog's pieces: %w", err)
 	}
-	it, err := txn.Scan(ctx, log.table, storage.RecordRange{Min: total.last + 1})
-	if err != nil {
-		return nil, fmt.Errorf("count the oplog: %w", err)
-	}
-	defer it.Close()
-	for it.Next() {
-		t.count.Add(1)
-		t.bytes.Add(int64(len(it.Doc())))
-	}
-	log.guard.Count.Store(total.count + t.count.Load())
-	log.guard.Bytes.Store(total.bytes + t.bytes.Load())
-	return t, it.Err()
+	return pieces, nil
 }
 
 // resize sets how large the oplog may become; mu is held, or nobody else knows t.
@@ -118,6 +133,10 @@ func (t *trimmer) loop(ctx context.Context) {
 		case <-tick.C:
 		case <-t.wake:
 		}
+		if !t.log.db.leads() {
+			t.idle = true
+			continue
+		}
 		if err := t.trim(ctx, time.Now()); err != nil && ctx.Err() == nil {
 			t.log.db.log.Warn("oplog not trimmed", "error", err)
 		}
@@ -129,8 +148,15 @@ func (t *trimmer) loop(ctx context.Context) {
 func (t *trimmer) trim(ctx context.Context, now time.Time) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	began := time.Now()
 	txn := t.log.db.engine.Begin(storage.TxnOptions{NoSync: true})
 	defer txn.Rollback()
+	if t.idle { // another process has trimmed
+		if err := t.measure(ctx, txn); err != nil {
+			return err
+		}
+		t.idle = false
+	}
 	pieces := t.pieces
 	var p piece
 	if t.bytes.Load() >= t.full.Load() {
@@ -160,6 +186,10 @@ func (t *trimmer) trim(ctx context.Context, now time.Time) error {
 	}
 	if _, err := txn.Commit(ctx); err != nil {
 		return err
+	}
+	if gone > 0 {
+		t.cuts++
+		t.cutting += time.Since(began)
 	}
 	t.log.guard.Count.Add(-cut.count)
 	t.log.guard.Bytes.Add(-cut.bytes)

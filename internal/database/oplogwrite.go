@@ -27,6 +27,7 @@ type logWriter struct {
 	session oplog.Session
 	stmt    func(int) int32
 	stmts   [1]int32
+	image   string // what is kept of the next operation for a retry, "" for nothing
 
 	count, bytes int64 // of entries in this transaction
 }
@@ -94,11 +95,22 @@ func (l *logWriter) removed(ctx context.Context, w *writer, doc bsonval.Doc) err
 	return l.write(ctx, w, &op, doc)
 }
 
+// keepImage says that a document is kept for the retry of what is logged next, and
+// whether it need be: only retryable writes that are logged have one.
+func (l *logWriter) keepImage(kind string) bool {
+	if l.stmt == nil {
+		return false
+	}
+	l.image = kind
+	return true
+}
+
 // write logs an operation. old is the document before it, nil for none.
 func (l *logWriter) write(ctx context.Context, w *writer, op *oplog.Op, old bsonval.Doc) error {
 	if l.stmt != nil {
 		l.stmts[0] = l.stmt(w.stmt)
 		op.StmtIDs = l.stmts[:]
+		op.NeedsRetryImage = l.image
 	}
 	if !w.coll.Images {
 		old = nil

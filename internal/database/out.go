@@ -35,7 +35,7 @@ func (t *data) Out(ctx context.Context, o pipeline.OutSpec) (pipeline.Writer, er
 		specs = []bsonval.Doc{idIndexSpec(nil)}
 	}
 	w := &outWriter{db: t.db, op: t.op, target: o.NS}
-	w.temp = Namespace{DB: o.NS.DB, Coll: fmt.Sprintf("tmp.agg_out.%d", outCounter.Add(1))}
+	w.temp = Namespace{DB: o.NS.DB, Coll: fmt.Sprintf("tmp.agg_out.%d", t.db.temporaryNumber())}
 	return w, w.create(ctx, options, specs)
 }
 

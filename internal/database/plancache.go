@@ -100,11 +100,17 @@ const (
 // before it returns its first record.
 func (d *DB) openScan(ctx context.Context, view *exec.View, coll *catalog.Collection, q *plan.Query, ec *expr.Context,
 ) (*exec.Scan, []exec.Trial, error) {
-	// Multikey marks are read while planning and must be of this moment or newer.
-	view.Txn().Snapshot()
 	q.Context = ec
+	marks := marksOf(coll)
 	plans, err := d.candidates(coll, q)
 	if err != nil {
+		return nil, nil, err
+	}
+	if len(plans) == 1 && isSimple(plans[0]) {
+		d.used(coll, plans[0])
+		return d.openSimple(view, coll, q, plans[0], marks, ec), nil, nil
+	}
+	if plans, err = d.settle(view, coll, q, plans, marks); err != nil {
 		return nil, nil, err
 	}
 	if len(plans) == 1 {

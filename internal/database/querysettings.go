@@ -97,8 +97,13 @@ func (m settingsByHash) encode() bsonval.Doc {
 func (d *DB) loadQuerySettings(ctx context.Context) error {
 	txn := d.engine.Begin(storage.TxnOptions{ReadOnly: true})
 	defer txn.Rollback()
+	return d.readQuerySettings(ctx, txn)
+}
+
+func (d *DB) readQuerySettings(ctx context.Context, txn storage.Txn) error {
 	raw, err := txn.GetMeta(ctx, querySettingsKey)
 	if errors.Is(err, storage.ErrNotFound) {
+		d.publishSettings(nil)
 		return nil
 	}
 	if err == nil {
@@ -165,6 +170,9 @@ func (d *DB) ChangeQuerySettings(ctx context.Context, hash string, change func(*
 	for {
 		txn := d.engine.Begin(storage.TxnOptions{})
 		err := txn.PutMeta(ctx, querySettingsKey, raw)
+		if err == nil {
+			err = d.Touch(ctx, txn)
+		}
 		if err == nil {
 			_, err = txn.Commit(ctx)
 		}

@@ -121,7 +121,7 @@ func (d *DB) SetSnapshotWindow(window time.Duration) {
 
 // SnapshotNow is the data as it is now.
 func (d *DB) SnapshotNow() (*Snapshot, error) {
-	st, err := d.present()
+	st, err := d.present(context.Background())
 	if err != nil {
 		return nil, err
 	}
@@ -141,7 +141,7 @@ func (d *DB) SnapshotAt(ctx context.Context, at uint64) (*Snapshot, error) {
 	before, after := d.snapshots.around(at)
 	candidates := []*state{before, after}
 	if before == nil || before.time() != at {
-		now, err := d.present()
+		now, err := d.present(ctx)
 		if err != nil {
 			release(&d.snapshots, candidates...)
 			return nil, err
@@ -219,12 +219,12 @@ func (d *DB) quietBetween(ctx context.Context, from, to uint64) (bool, error) {
 }
 
 // present returns the state as it is now, which is kept for reads to come.
-func (d *DB) present() (*state, error) {
+func (d *DB) present(ctx context.Context) (*state, error) {
 	s := &d.snapshots
 	s.mu.Lock()
 	if n := len(s.kept); n > 0 {
 		// A state nothing has been committed after does for the present one.
-		if st := s.kept[n-1]; st.time() == d.engine.Clock().Applied() && st.defs == d.catalog.Snapshot() {
+		if st := s.kept[n-1]; !d.shared && st.time() == d.engine.Clock().Applied() && st.defs == d.catalog.Snapshot() {
 			st.refs++
 			st.until = time.Now().Add(d.SnapshotWindow())
 			s.mu.Unlock()
@@ -234,11 +234,15 @@ func (d *DB) present() (*state, error) {
 	s.mu.Unlock()
 	st := &state{refs: 2}
 	var err error
-	st.defs, err = d.catalog.Pinned(func() (err error) {
+	st.defs, err = d.catalog.Pinned(ctx, func() (storage.Retained, error) {
+		var err error
 		st.engine, err = d.engine.Retain()
-		return err
+		return st.engine, err
 	})
 	if err != nil {
+		if st.engine != nil {
+			st.engine.Release()
+		}
 		return nil, err
 	}
 	st.until = time.Now().Add(d.SnapshotWindow())
@@ -351,6 +355,7 @@ func (d *DB) SnapshotsKept() int {
 func (d *DB) BeginTransactionAt(s *Snapshot) *Transaction {
 	t := d.beginTransaction(storage.TxnOptions{ConflictWait: transactionWait, At: s.state.engine})
 	t.snap = s.state.defs
+	t.reads.Store(s.at)
 	t.txn.Snapshot()
 	return t
 }

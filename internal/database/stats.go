@@ -39,7 +39,7 @@ func (d *DB) CollStats(ctx context.Context, ns Namespace) (CollectionStats, erro
 }
 
 func (d *DB) collStats(ctx context.Context, coll *catalog.Collection) (s CollectionStats, err error) {
-	if s.Count, s.Size, err = d.counts(ctx, coll); err != nil {
+	if s.Count, s.Size, err = d.counts(ctx, nil, coll); err != nil {
 		return s, err
 	}
 	s.StorageSize, s.Capped = d.engine.TableSize(coll.Table), coll.Capped
@@ -138,7 +138,7 @@ func (d *DB) DataSize(ctx context.Context, ns Namespace, q *SizeQuery) (size, co
 	case q.Min != nil:
 		return d.rangeSize(ctx, coll, q)
 	case q.MaxSize == 0 && q.MaxObjects == 0:
-		count, size, err = d.counts(ctx, coll)
+		count, size, err = d.counts(ctx, nil, coll)
 		return size, count, false, clientError(ctx, err)
 	}
 	txn := d.engine.Begin(storage.TxnOptions{ReadOnly: true})

@@ -86,7 +86,7 @@ func (d *DB) collStatsStage(ctx context.Context, ns Namespace, arg bsonval.Doc) 
 		return nil, mongoerr.New(mongoerr.NamespaceNotFound, "Unable to retrieve statistics in $collStats stage :: caused by :: "+
 			"Collection [%s] not found.", ns)
 	}
-	stats := CollectionStats{Count: coll.Guard.Count.Load()}
+	stats := CollectionStats{Count: coll.Guard.Count.Load()} // of the views
 	if coll.Table != 0 {
 		var err error
 		if stats, err = d.CollStats(ctx, ns); err != nil {

@@ -34,10 +34,11 @@ const (
 // after an error nothing but Abort makes sense, and a write that fails has aborted
 // it already. It must end in Commit or Abort; Abort after either is a no-op.
 type Transaction struct {
-	db    *DB
-	txn   storage.Txn
-	snap  *catalog.Snapshot // the definitions as of the snapshot; nil before the first operation
-	parts map[Namespace]*part
+	db      *DB
+	options storage.TxnOptions
+	txn     storage.Txn
+	snap    *catalog.Snapshot // the definitions as of the snapshot; nil before the first operation
+	parts   map[Namespace]*part
 	// pending are the collections that the transaction has created itself; they are
 	// among parts.
 	pending *catalog.Pending
@@ -45,12 +46,15 @@ type Transaction struct {
 	wrote   bool
 	ended   bool
 	held    atomic.Int32 // heldNothing, heldToRead or heldToWrite
+	reads   atomic.Uint64
+	slot    slot // for the counts in a shared store
 }
 
 // part is a collection that a transaction has touched.
 type part struct {
 	coll         *catalog.Collection
 	count, bytes int64 // change of its documents so far
+	heldShared   bool  // against other processes
 	marks        []multikeyMark
 }
 
@@ -65,6 +69,11 @@ const (
 // definitions stay: "r" if it has only read, "w" if it has written, "" if it has touched
 // none. Unlike all else it may be asked by anybody at any time.
 func (t *Transaction) Held() string { return [...]string{"", "r", "w"}[t.held.Load()] }
+
+// ReadTime is a time up to which the transaction sees all changes, and none but those
+// that were committed in the instant that it took its snapshot behind it; 0 before that.
+// It may be asked by anybody at any time.
+func (t *Transaction) ReadTime() uint64 { return t.reads.Load() }
 
 // errAborted is the failure of an operation in a transaction that has ended.
 var errAborted = mongoerr.New(mongoerr.NoSuchTransaction, "The transaction has been aborted.")
@@ -81,7 +90,7 @@ func (t *Transaction) SetSession(lsid bsonval.Doc, txnNumber int64) {
 }
 
 func (d *DB) beginTransaction(opts storage.TxnOptions) *Transaction {
-	t := &Transaction{db: d, txn: d.engine.Begin(opts), parts: map[Namespace]*part{}}
+	t := &Transaction{db: d, options: opts, txn: d.engine.Begin(opts), parts: map[Namespace]*part{}}
 	t.pending = d.catalog.Pending(t.txn)
 	d.transactions.add(t)
 	return t
@@ -92,9 +101,14 @@ func (t *Transaction) begin() error {
 	if t.ended {
 		return errAborted
 	}
+	if t.snap == nil && t.db.shared {
+		t.reads.Store(t.db.engine.Clock().Applied())
+		return t.beginShared()
+	}
 	if t.snap == nil {
 		// The definitions first: what is published meanwhile shows as a difference.
 		t.snap = t.db.catalog.Snapshot()
+		t.reads.Store(t.db.engine.Clock().Applied())
 		t.txn.Snapshot()
 	}
 	return nil
@@ -193,6 +207,9 @@ func (t *Transaction) writeOnce(ctx context.Context, op *Op, ns Namespace, fn fu
 	case coll.Capped != nil:
 		return errCappedInTransaction(ns)
 	}
+	if err := t.holdShared(ctx, coll); err != nil {
+		return err
+	}
 	w := &writer{db: t.db, op: op, coll: coll, txn: t.txn}
 	w.log.begin(w)
 	defer w.log.end(false)
@@ -231,11 +248,15 @@ func (t *Transaction) Commit(ctx context.Context, before func(context.Context, s
 	}
 	// Once begun, a commit is not torn by a client that goes away.
 	ctx = context.WithoutCancel(ctx)
+	if err := t.tally(ctx); err != nil {
+		return clientError(ctx, err)
+	}
 	err = t.pending.Commit(ctx, t.checkPublished, func() error {
 		_, err := t.txn.Commit(ctx)
 		return err
 	})
 	if err != nil {
+		t.slot.lose(err)
 		return clientError(ctx, err)
 	}
 	if t.db.oplog != nil {
@@ -245,8 +266,7 @@ func (t *Transaction) Commit(ctx context.Context, before func(context.Context, s
 		for _, m := range p.marks {
 			catalog.StoredMultikey(m.index, m.mask)
 		}
-		p.coll.Guard.Count.Add(p.count)
-		p.coll.Guard.Bytes.Add(p.bytes)
+		t.db.tallied(&t.slot, p.coll, p.count, p.bytes)
 	}
 	return nil
 }
@@ -260,6 +280,7 @@ func (t *Transaction) Abort() {
 	t.ended = true
 	t.db.cursors.kill(func(c *Cursor) bool { return c.tx == t }, false)
 	t.txn.Rollback()
+	t.db.tallies.give(&t.slot)
 	for _, p := range t.parts {
 		p.coll.Guard.Unshare()
 	}
@@ -278,7 +299,7 @@ func (d *DB) lookUp(ctx context.Context, op *Op, ns Namespace) (*catalog.Collect
 	if op.At != nil {
 		return op.At.collection(ns)
 	}
-	return d.catalog.Collection(ns.DB, ns.Coll), nil
+	return d.definitions(op).Collection(ns.DB, ns.Coll), nil
 }
 
 // defined returns a collection's definition for an operation, which has looked it
@@ -295,13 +316,13 @@ func (d *DB) defined(op *Op, ns Namespace) *catalog.Collection {
 		}
 		return coll
 	}
-	return d.catalog.Collection(ns.DB, ns.Coll)
+	return d.definitions(op).Collection(ns.DB, ns.Coll)
 }
 
 // reading is what an operation reads through; the caller calls end.
 func (d *DB) reading(op *Op) (txn storage.Txn, end func(), err error) {
 	if op.Txn == nil {
-		txn = d.engine.Begin(op.At.options())
+		txn = d.engine.Begin(op.expect(op.At.options()))
 		return txn, txn.Rollback, nil
 	}
 	return op.Txn.txn, func() {}, op.Txn.begin()

@@ -18,7 +18,9 @@ func (d *DB) expireLoop(ctx context.Context) {
 	for {
 		select {
 		case <-tick.C:
-			d.Expire(ctx, time.Now())
+			if d.leads() {
+				d.Expire(ctx, time.Now())
+			}
 		case <-ctx.Done():
 			return
 		}

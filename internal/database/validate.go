@@ -106,10 +106,13 @@ func (v *validator) run(ctx context.Context, coll *catalog.Collection) error {
 	if v.o.Metadata {
 		return nil
 	}
-	if _, _, err := v.db.counts(ctx, coll); err != nil {
+	if _, _, err := v.db.counts(ctx, nil, coll); err != nil {
 		return err
 	}
 	options := storage.TxnOptions{ReadOnly: !v.o.Repair}
+	if v.db.shared && v.o.Repair {
+		options.Alone, options.ConflictWait = []storage.TableID{coll.Table}, transactionWait*1000
+	}
 	v.w = writer{db: v.db, op: v.db.NewOp(ctx), coll: coll, txn: v.db.engine.Begin(options)}
 	defer v.w.txn.Rollback()
 	if err := coll.Guard.Exclude(ctx); err != nil {
@@ -119,7 +122,11 @@ func (v *validator) run(ctx context.Context, coll *catalog.Collection) error {
 		defer coll.Guard.Readmit()
 	}
 	v.w.txn.Snapshot()
-	count, bytes := coll.Guard.Count.Load(), coll.Guard.Bytes.Load()
+	count, bytes, err := v.counts(ctx, coll)
+	if err != nil {
+		coll.Guard.Readmit()
+		return err
+	}
 	if !v.o.Repair {
 		coll.Guard.Readmit()
 	}
@@ -128,16 +135,32 @@ func (v *validator) run(ctx context.Context, coll *catalog.Collection) error {
 	if err != nil {
 		return err
 	}
-	if v.out.Records != count || size != bytes {
+	if v.out.Records != count || size != bytes && (!v.db.shared || v.o.Repair) {
 		v.out.Warnings = append(v.out.Warnings, fmt.Sprintf("the stored counts (%d documents, %d bytes) do not match the "+
 			"records (%d, %d)", count, bytes, v.out.Records, size))
 		if v.o.Repair {
 			coll.Guard.Count.Store(v.out.Records)
 			coll.Guard.Bytes.Store(size)
 			v.out.Repaired = true
+			if v.db.shared {
+				if err := replaceCounts(ctx, v.w.txn, coll, tally{v.out.Records, size}); err != nil {
+					return err
+				}
+			}
 		}
 	}
 	return v.lookCloser(ctx, coll)
+}
+
+// counts are the stored ones that belong to the validator's snapshot. Those of a shared
+// store do not show changes of size at once; the size is not compared there unless it
+// is to be repaired.
+func (v *validator) counts(ctx context.Context, coll *catalog.Collection) (count, bytes int64, err error) {
+	if !v.db.shared {
+		return coll.Guard.Count.Load(), coll.Guard.Bytes.Load(), nil
+	}
+	t, err := v.db.storedCounts(ctx, v.w.txn, coll)
+	return t.count, t.bytes, err
 }
 
 // checkMetadata checks the collection's options and specifications.

@@ -37,6 +37,9 @@ type writer struct {
 	// transaction.
 	count, bytes int64
 
+	slot     slot   // for the counts in a shared store
+	standing *tally // of a capped collection when the transaction began; nil until known
+
 	log     logWriter
 	stmt    int            // the statement under way, for the log
 	as      logForm        // how updates are logged
@@ -103,6 +106,15 @@ func (d *DB) write(ctx context.Context, op *Op, ns Namespace, fn func(*writer) e
 	for attempt := 0; ; attempt++ {
 		w.reset(d, op)
 		err := d.writeOnce(ctx, ns, w, fn)
+		if catalog.IsStale(err) {
+			if err := d.catalog.Refresh(ctx, op.defs); err != nil {
+				return clientError(ctx, err)
+			}
+			if err := pause(ctx, attempt); err != nil {
+				return clientError(ctx, err)
+			}
+			continue
+		}
 		if !errors.Is(err, storage.ErrWriteConflict) {
 			return clientError(ctx, err)
 		}
@@ -117,7 +129,7 @@ func (d *DB) write(ctx context.Context, op *Op, ns Namespace, fn func(*writer) e
 
 // pause waits a random while that grows with the attempts, at most 10 ms.
 func pause(ctx context.Context, attempt int) error {
-	most := min(time.Duration(attempt)*100*time.Microsecond, 10*time.Millisecond)
+	most := min(time.Duration(attempt+1)*100*time.Microsecond, 10*time.Millisecond)
 	t := time.NewTimer(rand.N(most))
 	defer t.Stop()
 	select {
@@ -132,7 +144,7 @@ func (d *DB) writeOnce(ctx context.Context, ns Namespace, w *writer, fn func(*wr
 	if err := d.countCapped(ctx, ns); err != nil {
 		return err
 	}
-	coll, err := d.lockForWrite(ns)
+	coll, snap, err := d.lockForWrite(w.op, ns)
 	if err != nil {
 		return err
 	}
@@ -141,7 +153,9 @@ func (d *DB) writeOnce(ctx context.Context, ns Namespace, w *writer, fn func(*wr
 	if coll.Capped != nil {
 		defer w.inOrder()()
 	}
-	w.txn = d.engine.Begin(storage.TxnOptions{NoSync: w.op.NoSync, ConflictWait: conflictWait})
+	began := w.begin()
+	defer w.takeSlot()()
+	w.txn = d.engine.Begin(d.writeOptions(w.op, snap, coll))
 	defer w.txn.Rollback()
 	w.log.begin(w)
 	defer w.log.end(false)
@@ -153,11 +167,20 @@ func (d *DB) writeOnce(ctx context.Context, ns Namespace, w *writer, fn func(*wr
 			return err
 		}
 	}
-	if err := w.commit(); err != nil {
+	if err := w.tally(ctx); err != nil {
 		return err
 	}
-	coll.Guard.Count.Add(w.count)
-	coll.Guard.Bytes.Add(w.bytes)
+	if err := w.commit(); err != nil {
+		w.slot.lose(err)
+		return err
+	}
+	w.tallied()
+	if d.shared {
+		w.op.wrote = w.op.wrote || snap.KnownSince(began)
+	}
+	if w.op.Committed != nil {
+		w.op.Committed()
+	}
 	w.log.end(true)
 	if coll.Capped != nil {
 		w.arrived()
@@ -166,20 +189,24 @@ func (d *DB) writeOnce(ctx context.Context, ns Namespace, w *writer, fn func(*wr
 }
 
 // lockForWrite finds a collection and holds its guard shared.
-func (d *DB) lockForWrite(ns Namespace) (*catalog.Collection, error) {
+func (d *DB) lockForWrite(op *Op, ns Namespace) (*catalog.Collection, *catalog.Snapshot, error) {
 	for {
-		coll := d.catalog.Collection(ns.DB, ns.Coll)
+		snap := d.catalog.Snapshot()
+		if d.shared {
+			op.defs = snap
+		}
+		coll := snap.Collection(ns.DB, ns.Coll)
 		switch {
 		case coll == nil:
-			return nil, errNoCollection
+			return nil, nil, errNoCollection
 		case coll.IsView():
-			return nil, mongoerr.New(mongoerr.CommandNotSupportedOnView, "Namespace %s is a view, not a collection", ns)
+			return nil, nil, mongoerr.New(mongoerr.CommandNotSupportedOnView, "Namespace %s is a view, not a collection", ns)
 		case coll.Log:
-			return nil, errWriteLog(ns)
+			return nil, nil, errWriteLog(ns)
 		}
 		coll.Guard.RLock()
-		if d.catalog.Collection(ns.DB, ns.Coll) == coll {
-			return coll, nil
+		if now := d.catalog.Snapshot(); now == snap || !d.shared && now.Collection(ns.DB, ns.Coll) == coll {
+			return coll, snap, nil
 		}
 		coll.Guard.RUnlock()
 	}

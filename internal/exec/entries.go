@@ -20,6 +20,9 @@ func (s *Scan) point(ctx context.Context) (Row, error) {
 	s.Stats.Seeks++
 	key, _, _, _ := s.Plan.Bounds.Range(s.Plan.Index)
 	id, err := s.view.txn.LookupUnique(ctx, s.Plan.Index.ID, key)
+	if err := s.settled(); err != nil {
+		return Row{}, err
+	}
 	if errors.Is(err, storage.ErrNotFound) {
 		return Row{}, io.EOF
 	}
@@ -81,13 +84,14 @@ func (s *Scan) openEntries(ctx context.Context) (bool, error) {
 	if !p.Covered {
 		r.Fetch = s.coll.Table
 	}
+	r.Likely = s.Likely - s.Stats.Returned
 	it, err := s.view.txn.ScanIndex(ctx, p.Index.ID, r)
 	if err != nil {
 		return false, err
 	}
 	s.Stats.Seeks++
 	s.entries = it
-	return true, nil
+	return true, s.settled()
 }
 
 // nextEntry goes on with an index scan.

@@ -365,3 +365,27 @@ func TestCancel(t *testing.T) {
 		s.detach(&v)
 	}
 }
+
+// TestSettle gives a scan another plan when it learns that its own is not right for
+// the snapshot.
+func TestSettle(t *testing.T) {
+	s := open(t, `{"a": 1}`)
+	s.put(`{"_id": 1, "a": 1}`, `{"_id": 2, "a": 2}`)
+	txn := s.engine.Begin(storage.TxnOptions{ReadOnly: true})
+	defer txn.Rollback()
+	var view View
+	view.Attach(txn)
+	scan := Open(&view, s.coll, s.plans(`{"filter": {"a": 1}}`)[0], nil)
+	defer scan.Close()
+	asked := 0
+	scan.Settle(func() bool { asked++; return false }, func(context.Context) (*plan.Plan, error) {
+		return s.plans(`{"filter": {"a": 2}}`)[0], nil
+	})
+	row, err := scan.Next(t.Context())
+	if err != nil || row.Doc.Lookup("_id").Int64() != 2 || asked != 1 {
+		t.Fatalf("%v %v, asked %d times", bsonval.FormatDoc(row.Doc), err, asked)
+	}
+	if _, err := scan.Next(t.Context()); err != io.EOF {
+		t.Fatal(err)
+	}
+}

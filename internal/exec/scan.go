@@ -41,6 +41,9 @@ func (s *Stats) add(o Stats) {
 	s.DupsDropped += o.DupsDropped
 }
 
+// errUnsettled says that a plan was made for another state of the indexes.
+var errUnsettled = errors.New("exec: the plan is not for this snapshot")
+
 // errLimit says that a scan has used up its steps. It may go on with more.
 var errLimit = errors.New("exec: limit of steps reached")
 
@@ -48,6 +51,10 @@ var errLimit = errors.New("exec: limit of steps reached")
 type Scan struct {
 	Plan  *plan.Plan
 	Stats Stats
+
+	// Likely is how many records will be asked for, as far as one can say; 0 for
+	// unknown.
+	Likely int64
 
 	view    *View
 	coll    *catalog.Collection
@@ -68,6 +75,11 @@ type Scan struct {
 	// took more.
 	worst int64
 	late  func()
+
+	// still says, once the transaction has its snapshot, whether the plan is right for
+	// it; again makes another one. Nil if that is known.
+	still func() bool
+	again func(context.Context) (*plan.Plan, error)
 
 	// The position to go on from after Detach.
 	lastID  storage.RecordID
@@ -131,6 +143,26 @@ func (s *Scan) Watch(works int64, replan func(context.Context) (*plan.Plan, erro
 	s.limit, s.worst, s.replan, s.late = works, works, replan, late
 }
 
+// Settle gives a scan whose transaction may have no snapshot yet a way to find out,
+// when it has one, whether the plan is right for it, and to get another plan if not.
+// That is known before the first record is returned.
+func (s *Scan) Settle(still func() bool, again func(context.Context) (*plan.Plan, error)) {
+	s.still, s.again = still, again
+}
+
+// settled is to be called when the snapshot has been taken.
+func (s *Scan) settled() error {
+	if s.still == nil {
+		return nil
+	}
+	still := s.still()
+	s.still = nil
+	if !still {
+		return errUnsettled
+	}
+	return nil
+}
+
 // Children are the scans of a union, for explain.
 func (s *Scan) Children() []*Scan { return s.children }
 
@@ -177,6 +209,12 @@ func (s *Scan) Next(ctx context.Context) (Row, error) {
 		case err == io.EOF:
 			s.done = true
 			s.detach()
+		case err == errUnsettled:
+			s.replan = s.again
+			if err := s.restart(ctx); err != nil {
+				return Row{}, err
+			}
+			continue
 		case err == errLimit && s.replan != nil:
 			if err := s.restart(ctx); err != nil {
 				return Row{}, err
@@ -249,6 +287,7 @@ func (s *Scan) nextRecord(ctx context.Context) (Row, error) {
 		}
 		r := storage.RecordRange{
 			Min: storage.RecordID(s.Plan.MinRecord), Max: storage.RecordID(s.Plan.MaxRecord), Reverse: s.Plan.Reverse,
+			Contains: s.Plan.Contains, Likely: s.Likely - s.Stats.Returned,
 		}
 		if s.lastID != 0 && s.Plan.Reverse {
 			r.Max = s.lastID - 1

@@ -8,7 +8,7 @@
 // they apply:
 //
 //	[lsid, txnNumber], op, ns, [ui], o, [o2], [stmtId], [needsRetryImage],
-//	[preImageOpTime], [postImageOpTime], [prevOpTime], ts, t, v, wall
+//	[prevOpTime], ts, t, v, wall
 //
 // op is 'i' (o: the document, o2: its _id), 'u' (o: the new document or
 // {$v: 2, diff}, o2: its _id), 'd' (o: its _id), 'c' (a command on ns
@@ -17,6 +17,11 @@
 // ts, t, v and wall are always the last fields and of fixed size, and so is
 // prevOpTime when there is one. Whoever commits an entry gives it its time then,
 // at [TimeFromEnd], [WallFromEnd] and [PrevFromEnd] bytes before its end.
+//
+// The entry of a retryable findAndModify has needsRetryImage: the document that the
+// command returned is kept beside the log, for retries. preImageOpTime and
+// postImageOpTime, which in versions of MongoDB before 5.1 linked to no-op entries with
+// that document, are neither written nor read.
 //
 // A transaction is a chain of "applyOps" commands: each entry but the last has
 // partialTxn, each but the first the time of the one before as prevOpTime.

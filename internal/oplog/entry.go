@@ -67,10 +67,17 @@ type Op struct {
 	// StmtIDs number the statements of a retryable write; nil for none.
 	StmtIDs []int32
 
-	// NeedsRetryImage is "preImage" or "postImage" for a findAndModify whose
-	// document is kept for retries.
+	// NeedsRetryImage is PreImage or PostImage for a findAndModify whose document is
+	// kept for retries.
 	NeedsRetryImage string
 }
+
+// What is kept for the retry of a findAndModify: the document from before or from
+// after the change.
+const (
+	PreImage  = "preImage"
+	PostImage = "postImage"
+)
 
 // InsertOp is the insertion of a document.
 func InsertOp(ns string, ui UUID, id bsonval.Value, doc bsonval.Doc) Op {
@@ -111,10 +118,6 @@ type Session struct {
 	// Chained entries have prevOpTime: Prev, which the commit may overwrite.
 	Chained bool
 	Prev    OpTime
-
-	// PreImage and PostImage are the times of entries that hold the document
-	// before and after; zero for none.
-	PreImage, PostImage OpTime
 }
 
 // Append appends op as a whole entry, its time and wall clock zero.
@@ -135,12 +138,6 @@ func (s *Session) appendHead(dst []byte) []byte {
 
 // appendTail ends the entry started at at.
 func (s *Session) appendTail(dst []byte, at int) []byte {
-	if s.PreImage.TS != 0 {
-		dst = appendOpTime(dst, "preImageOpTime", s.PreImage)
-	}
-	if s.PostImage.TS != 0 {
-		dst = appendOpTime(dst, "postImageOpTime", s.PostImage)
-	}
 	if s.Chained {
 		dst = appendOpTime(dst, "prevOpTime", s.Prev)
 	}

@@ -31,8 +31,7 @@ func goldenEntries(t *testing.T) []struct {
 	several := retried
 	several.StmtIDs = []int32{3, 4}
 	image := UpdateOp("db.c", ui, one, js(t, `{"u":{"a":1}}`))
-	image.StmtIDs, image.NeedsRetryImage = []int32{0}, "preImage"
-	linked := Session{LSID: session.LSID, PreImage: OpTime{1, 1}, PostImage: OpTime{2, 1}}
+	image.StmtIDs, image.NeedsRetryImage = []int32{0}, PreImage
 	txn := NewTransaction(session.LSID, 7)
 	for _, op := range []Op{CommandOp("db", ui, Create("c", nil, nil), nil), InsertOp("db.c", ui, one, js(t, `{"_id":1}`))} {
 		if _, err := txn.Add(&op); err != nil {
@@ -50,7 +49,6 @@ func goldenEntries(t *testing.T) []struct {
 		{"retryable insert", entry(retried, session)},
 		{"several statements", entry(several, session)},
 		{"findAndModify", entry(image, session)},
-		{"links to images", entry(retried, linked)},
 		{"transaction", txn.Finish()},
 		{"create", entry(CommandOp("db", ui, Create("c", js(t, `{"capped":true,"size":4096}`), js(t, `{"v":2,"key":{"_id":1},"name":"_id_"}`)), nil), Session{})},
 		{"createIndexes", entry(CommandOp("db", ui, CreateIndexes("c", js(t, `{"v":2,"key":{"a":1},"name":"a_1"}`)), nil), Session{})},
@@ -114,10 +112,6 @@ func TestParseReadsEntries(t *testing.T) {
 			}
 		case "retryable insert":
 			if e.TxnNumber != 7 || e.StmtID.Int32() != 3 || !e.Prev.IsNull() || e.Prev.Term != -1 {
-				t.Errorf("%+v", e)
-			}
-		case "links to images":
-			if e.PreImage.TS != 1 || e.PostImage.TS != 2 {
 				t.Errorf("%+v", e)
 			}
 		case "transaction":

@@ -17,11 +17,9 @@ type Entry struct {
 	TxnNumber int64
 	StmtID    bsonval.Value // an int32 or an array of them; missing: none
 	Prev      OpTime        // NoOpTime: first of its chain, or not chained
-	PreImage  OpTime
-	PostImage OpTime
-	TS        uint64 // 0 in operations of applyOps
-	Wall      int64  // milliseconds
-	Retry     string // needsRetryImage
+	TS        uint64        // 0 in operations of applyOps
+	Wall      int64         // milliseconds
+	Retry     string        // needsRetryImage
 }
 
 // ErrEntry is the error of a document that is no oplog entry.
@@ -82,10 +80,6 @@ func (e *Entry) field(name string, v bsonval.Value) bool {
 		return v.Type() == bsonval.TypeString
 	case "prevOpTime":
 		return readOpTime(&e.Prev, v)
-	case "preImageOpTime":
-		return readOpTime(&e.PreImage, v)
-	case "postImageOpTime":
-		return readOpTime(&e.PostImage, v)
 	case "ts":
 		e.TS = uint64(v.Int64())
 		return v.Type() == bsonval.TypeTimestamp

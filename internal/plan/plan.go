@@ -70,6 +70,10 @@ type Plan struct {
 	// MinRecord and MaxRecord bound a collection scan by record id; 0 for none.
 	MinRecord, MaxRecord int64
 
+	// Contains are byte strings, of which the documents that a collection scan looks
+	// for hold one of each clause; nil where the engine makes no use of it.
+	Contains [][][]byte
+
 	// Lower and Upper are key bounds of min() and max(); nil for none.
 	Lower, Upper []byte
 

@@ -290,6 +290,28 @@ func TestLiteralPrefix(t *testing.T) {
 	}
 }
 
+func TestLiteral(t *testing.T) {
+	for _, c := range []struct{ pattern, options, literal string }{
+		{"abc", "", "abc"},
+		{"^abc$", "", "abc"},
+		{"ab.*cde", "", "cde"},
+		{"(ab)cd?e", "", "c"},
+		{"abc|d", "", ""},
+		{"(?:abc|d)e", "", "e"},
+		{"(?:abc)", "", "abc"},
+		{"abc", "i", ""},
+		{"(?i)abc(?-i)d", "", "d"},
+		{"(abc)?(?!x)yz", "", "yz"},
+		{"abc*", "", "ab"},
+		{"é+x", "", "x"},
+		{"", "", ""},
+	} {
+		if got := mustCompile(t, c.pattern, c.options).Literal(); got != c.literal {
+			t.Errorf("%q %s: %q, want %q", c.pattern, c.options, got, c.literal)
+		}
+	}
+}
+
 func TestHostilePatternFails(t *testing.T) {
 	r := mustCompile(t, `^(a|aa|aaa)*\1b`, "")
 	subject := []byte(strings.Repeat("a", 100) + "!b")

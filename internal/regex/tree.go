@@ -224,3 +224,19 @@ func (r *Regex) LiteralPrefix() (prefix string, exact bool) {
 	}
 	return string(b), true
 }
+
+// Literal returns the longest string that occurs in every subject that matches,
+// as far as the pattern shows it at its top level; it is empty if there is none.
+func (r *Regex) Literal() string {
+	longest, run := "", ""
+	for _, s := range r.tree.sequence() {
+		if s.op != opLiteral || s.fold {
+			run = ""
+			continue
+		}
+		if run += string(s.runes); len(run) > len(longest) {
+			longest = run
+		}
+	}
+	return longest
+}

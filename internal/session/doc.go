@@ -28,7 +28,11 @@
 //	  → version(1) = 1, lastUse ms(8), txnNumber(8), entries
 //	entry: first statement (varint), count (uvarint), length (uvarint), outcome
 //
-// A transaction that has committed is chunk 0 with version 2 and no entries.
+// A transaction that has committed is chunk 0 with version 2 and no entries. What is in an outcome is its writer's
+// business; [Registry.Outcomes] lists them all.
+//
+// A transaction that must not commit any more is chunk 0 with version 3: in a shared store another process was asked to
+// commit it and has told the client that it was aborted.
 //
 // A chunk whose number is not that of chunk 0 is left over from an earlier write and does not count. An outcome that is the
 // same for consecutive statements is stored once.

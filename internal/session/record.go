@@ -12,8 +12,10 @@ const (
 	recordVersion = 1
 	// committedVersion marks the record of a transaction that has committed.
 	committedVersion = 2
-	keyLen           = 1 + 16 + 32 + 4
-	headerLen        = 1 + 8 + 8
+	// abortedVersion marks the record of one that another process was asked to commit and must not commit any more.
+	abortedVersion = 3
+	keyLen         = 1 + 16 + 32 + 4
+	headerLen      = 1 + 8 + 8
 	// chunkBytes is where a record goes on in another chunk. A write of many statements rewrites at most this much with each.
 	chunkBytes = 8 << 10
 )
@@ -126,9 +128,21 @@ func encodeCommitted(lastUse, number int64) []byte {
 	return binary.BigEndian.AppendUint64(b, uint64(number))
 }
 
-func decodeCommitted(b []byte) (number int64, err error) {
-	if len(b) != headerLen || b[0] != committedVersion {
-		return 0, errBadRecord
+// encodeAborted is the record of a transaction that must not commit.
+func encodeAborted(lastUse, number int64) []byte {
+	b := encodeCommitted(lastUse, number)
+	b[0] = abortedVersion
+	return b
+}
+
+// decodeEnded reads the record of a transaction that has ended.
+func decodeEnded(b []byte) (number int64, how phase, err error) {
+	if len(b) != headerLen || b[0] != committedVersion && b[0] != abortedVersion {
+		return 0, 0, errBadRecord
 	}
-	return int64(binary.BigEndian.Uint64(b[9:])), nil
+	how = committed
+	if b[0] == abortedVersion {
+		how = aborted
+	}
+	return int64(binary.BigEndian.Uint64(b[9:])), how, nil
 }

@@ -57,6 +57,7 @@ type Registry struct {
 	jobs         jobs
 
 	cfg    Config
+	shared bool // other processes execute writes of the sessions, too
 	count  atomic.Int64
 	shards [shardCount]shard
 }
@@ -83,9 +84,15 @@ type Session struct {
 	loaded bool
 	number int64 // of the latest retryable write or transaction; -1 for none
 	phase  phase
-	work   Work    // of the transaction in progress, else nil
-	chunks []chunk // of the retryable write, else nil
-	stored int     // chunks that storage may have
+	work   Work     // of the transaction in progress, else nil
+	chunks []chunk  // of the retryable write, else nil
+	stored int      // chunks that storage may have
+	raw    [][]byte // the chunks as they were seen last, of a shared store
+	// inDoubt says that the commit of the transaction with number may yet happen in a shared store.
+	inDoubt bool
+	// doubtful says that a commit has failed that may yet have happened: a storage that is another server does not
+	// always tell. What is stored tells the next who takes the turn.
+	doubtful bool
 }
 
 // NewRegistry makes a registry without sessions.
@@ -96,7 +103,7 @@ func NewRegistry(cfg Config) (*Registry, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	r := &Registry{cfg: cfg, OnEnd: func(string) {}, OnExpire: func(*Session) {}}
+	r := &Registry{cfg: cfg, shared: storage.IsShared(cfg.Engine), OnEnd: func(string) {}, OnExpire: func(*Session) {}}
 	r.transactions.open = map[*Session]struct{}{}
 	r.SetTransactionLifetime(DefaultTransactionLifetime)
 	for i := range r.shards {
@@ -173,7 +180,10 @@ func (s *Session) Owner() string { return s.owner }
 func (s *Session) LastUse() time.Time { return time.UnixMilli(s.lastUse.Load()) }
 
 // End forgets sessions and what is stored for them.
-func (r *Registry) End(ctx context.Context, ids []ID) error {
+func (r *Registry) End(ctx context.Context, ids []ID) error { return r.end(ctx, ids, true) }
+
+// end is End. It leaves what is stored if clear is not set.
+func (r *Registry) end(ctx context.Context, ids []ID, clear bool) error {
 	var ended []*Session
 	for _, id := range ids {
 		sh := r.shard(id)
@@ -188,11 +198,11 @@ func (r *Registry) End(ctx context.Context, ids []ID) error {
 	for _, s := range ended {
 		r.OnEnd(s.owner)
 	}
-	return r.forget(ctx, ended)
+	return r.forget(ctx, ended, clear)
 }
 
 // forget aborts the transactions of sessions and removes the records of those that have written.
-func (r *Registry) forget(ctx context.Context, ended []*Session) error {
+func (r *Registry) forget(ctx context.Context, ended []*Session, clear bool) error {
 	txn := r.cfg.Engine.Begin(storage.TxnOptions{NoSync: true})
 	defer txn.Rollback()
 	any := false
@@ -204,6 +214,9 @@ func (r *Registry) forget(ctx context.Context, ended []*Session) error {
 		}
 		s.endTransaction(aborted)
 		for i := range s.stored {
+			if !clear {
+				break
+			}
 			any = true
 			if err := txn.DeleteMeta(ctx, chunkKey(s.id, i)); err != nil {
 				<-s.turn
@@ -216,6 +229,9 @@ func (r *Registry) forget(ctx context.Context, ended []*Session) error {
 		return nil
 	}
 	_, err := txn.Commit(ctx)
+	if r.shared && errors.Is(err, storage.ErrWriteConflict) {
+		return nil // another process does the same, or uses one of them; what is left expires
+	}
 	return err
 }
 
@@ -263,7 +279,9 @@ func (r *Registry) Reap(ctx context.Context) error {
 	if len(expired) == 0 {
 		return nil
 	}
-	return r.End(ctx, expired)
+	// Other processes of a shared store may use the sessions still. What is stored says when it was used last, and is
+	// looked after by itself.
+	return r.end(ctx, expired, !r.shared)
 }
 
 // reapRecords removes the expired records of sessions that are not in memory: those of an earlier process.

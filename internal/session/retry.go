@@ -18,6 +18,11 @@ type Retry struct {
 	// staged is the record as stored by the transaction that runs, from chunk stagedAt on.
 	staged   []chunk
 	stagedAt int
+	// raw is how staged was encoded, and expected what the transaction that runs expects; of a shared store only.
+	raw      [][]byte
+	expected []*storage.Expectation
+	// open says that something was stored whose commit has not been heard of.
+	open bool
 }
 
 // Begin waits for the session's turn and starts the write with a number, or goes on with it.
@@ -53,12 +58,17 @@ func (s *Session) load(ctx context.Context) error {
 	defer txn.Rollback()
 	prefix := chunkKey(s.id, 0)
 	prefix = prefix[:len(prefix)-4]
+	s.raw = nil
 	var bad error
 	err := txn.ScanMeta(ctx, prefix, func(_, value []byte) bool {
 		var c chunk
 		var number int64
-		if number, bad = decodeCommitted(value); bad == nil {
-			s.number, s.phase, s.stored = number, committed, s.stored+1
+		var how phase
+		if s.reg.shared {
+			s.raw = append(s.raw, append([]byte(nil), value...))
+		}
+		if number, how, bad = decodeEnded(value); bad == nil {
+			s.number, s.phase, s.stored = number, how, s.stored+1
 			return true
 		}
 		if c, number, bad = decodeChunk(value); bad != nil {
@@ -82,6 +92,21 @@ func (s *Session) load(ctx context.Context) error {
 	}
 	s.loaded = true
 	return nil
+}
+
+// settle finds out whether a doubtful commit has happened. What it finds is on disk: a client is told of it.
+func (s *Session) settle(ctx context.Context) error {
+	number, how := s.number, s.phase
+	s.phase, s.chunks, s.stored = retryable, nil, 0
+	err := s.load(ctx)
+	if err == nil {
+		err = s.reg.cfg.Engine.Sync(ctx)
+	}
+	if err != nil || s.number < number { // not known, or it has not happened
+		s.number, s.phase, s.chunks = number, how, nil
+	}
+	s.doubtful = err != nil
+	return err
 }
 
 // Executed returns the outcome of a statement, if it has been executed.
@@ -125,10 +150,16 @@ func (r *Retry) Store(ctx context.Context, txn storage.Txn) error {
 		}
 		at.add(e.first, e.outcome)
 	}
+	r.open = true
 	now := s.reg.cfg.Now().UnixMilli()
+	r.raw = r.raw[:0]
 	for i := range r.staged {
-		if err := txn.PutMeta(ctx, chunkKey(s.id, r.stagedAt+i), r.staged[i].encode(now, s.number)); err != nil {
+		raw := r.staged[i].encode(now, s.number)
+		if err := txn.PutMeta(ctx, chunkKey(s.id, r.stagedAt+i), raw); err != nil {
 			return err
+		}
+		if s.reg.shared {
+			r.raw = append(r.raw, raw)
 		}
 	}
 	return nil
@@ -136,13 +167,22 @@ func (r *Retry) Store(ctx context.Context, txn storage.Txn) error {
 
 // Commit says that the transaction has committed.
 func (r *Retry) Commit() {
+	r.open = false
 	if r.staged != nil {
 		r.s.chunks = append(r.s.chunks[:r.stagedAt], r.staged...)
 		r.s.stored = max(r.s.stored, len(r.s.chunks))
+		for i, raw := range r.raw {
+			r.s.setRaw(r.stagedAt+i, raw)
+		}
 		r.staged = nil
 	}
 	r.Discard()
 }
 
 // End lets the session's next write begin.
-func (r *Retry) End() { r.s.give() }
+func (r *Retry) End() {
+	if r.open || r.missed() {
+		r.s.doubtful = true
+	}
+	r.s.give()
+}

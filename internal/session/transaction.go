@@ -120,6 +120,7 @@ func (s *Session) startTransaction(number int64, start *Start) error {
 	s.endTransaction(aborted)
 	now := s.reg.cfg.Now()
 	s.number, s.phase, s.chunks, s.work = number, inProgress, nil, start.Begin()
+	s.inDoubt = false
 	s.open.Store(&OpenTransaction{
 		Number: number, ReadConcern: start.ReadConcern.Clone(), Started: now, Expires: now.Add(s.reg.TransactionLifetime()),
 		Work: s.work,
@@ -162,16 +163,26 @@ func (s *Session) Commit(ctx context.Context, number int64) error {
 	}
 	defer s.give()
 	if err := s.continueTransaction(number, true); err != nil || s.phase == committed {
+		if err != nil && s.isElsewhere(number) {
+			return s.recoverCommit(ctx, number)
+		}
 		return err
 	}
+	var raw []byte
 	err := s.work.Commit(ctx, func(ctx context.Context, txn storage.Txn) error {
 		s.stored = max(s.stored, 1)
 		s.reg.transactions.stored.Add(1)
-		return txn.PutMeta(ctx, chunkKey(s.id, 0), encodeCommitted(s.reg.cfg.Now().UnixMilli(), number))
+		raw = encodeCommitted(s.reg.cfg.Now().UnixMilli(), number)
+		return txn.PutMeta(ctx, chunkKey(s.id, 0), raw)
 	})
 	if err != nil {
+		s.doubtful = true
+		s.inDoubt = s.reg.shared
 		s.endTransaction(aborted)
 		return err
+	}
+	if raw != nil && s.reg.shared {
+		s.setRaw(0, raw)
 	}
 	s.endTransaction(committed)
 	return nil
@@ -231,13 +242,17 @@ func (s *Session) take(ctx context.Context) error {
 			return ctx.Err()
 		}
 	}
-	if !s.loaded {
-		if err := s.load(ctx); err != nil {
-			<-s.turn
-			return err
-		}
+	var err error
+	switch {
+	case !s.loaded:
+		err = s.load(ctx)
+	case s.doubtful:
+		err = s.settle(ctx)
 	}
-	return nil
+	if err != nil {
+		<-s.turn
+	}
+	return err
 }
 
 func (s *Session) give() { <-s.turn }

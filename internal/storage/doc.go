@@ -24,6 +24,11 @@
 // the second gets [ErrWriteConflict] at the write, never at commit. Write skew
 // is possible, as in MongoDB.
 //
+// # Names
+//
+// Tables and indexes are known by ids. An engine whose users look into it by other means, with
+// SQL say, is told what they call them: see [Namer].
+//
 // # What this package does not know
 //
 // MongoDB commands, BSON, catalogs, query plans. It imports clock and the standard

@@ -154,6 +154,28 @@ type TxnOptions struct {
 	// or writes, which fails with ErrClosed otherwise; once it has, it keeps the
 	// state itself.
 	At Retained
+
+	// Expect are meta keys with the values that the caller goes by. In a shared store
+	// (see [Shared]) the transaction looks at them together with its first read or
+	// write, which fails with a *StaleError if the snapshot shows another value; so do
+	// all calls after it. Other engines have nobody who could have changed them.
+	Expect []*Expectation
+
+	// Single says that a read-only transaction looks for one record, and that each of its
+	// calls may see the newest committed state by itself, which costs some engines less
+	// than one snapshot for all of them. It must not scan.
+	Single bool
+
+	// Hold is a table that the transaction is going to write, 0 for none. In a shared
+	// store it is held from before the snapshot to the end of the transaction against
+	// those who want it alone. A transaction of a shared store writes only tables that
+	// it holds, or has created.
+	Hold TableID
+
+	// Alone are tables that the transaction wants alone: in a shared store it waits,
+	// for ConflictWait at most, until nobody else holds them, before it takes its
+	// snapshot. The first read or write fails with ErrWriteConflict if that is in vain.
+	Alone []TableID
 }
 
 // Retained is a state of the store that is kept for transactions to come. Its
@@ -301,6 +323,12 @@ type Savepoint int
 type RecordRange struct {
 	Min, Max RecordID
 	Reverse  bool
+
+	// Contains is what is known of the records that are wanted; nil if nothing is.
+	Contains Contains
+
+	// Likely is how many records will be read, as far as one can say; 0 for unknown.
+	Likely int64
 }
 
 // IndexRange bounds an index scan: keys in [Lower, Upper), nil meaning no
@@ -318,6 +346,9 @@ type IndexRange struct {
 
 	// Fetch names the table whose records Doc returns; 0 fetches none.
 	Fetch TableID
+
+	// Likely is how many entries will be read, as far as one can say; 0 for unknown.
+	Likely int64
 }
 
 // RecordIterator walks records. Next moves to the first or next one and says

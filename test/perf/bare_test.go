@@ -101,7 +101,7 @@ func bareOptions() *pebble.Options {
 	o := &pebble.Options{
 		Logger:    quiet{},
 		CacheSize: 1 << 30, FormatMajorVersion: pebble.FormatNewest,
-		MemTableSize: 16 << 20, MemTableStopWritesThreshold: 4, L0CompactionThreshold: 4, L0StopWritesThreshold: 24,
+		MemTableSize: 16 << 20, MemTableStopWritesThreshold: 4, L0CompactionThreshold: 8, L0StopWritesThreshold: 24,
 		LBaseMaxBytes: 64 << 20, BytesPerSync: 1 << 20,
 		CompactionConcurrencyRange: func() (int, int) { return 1, max(1, runtime.GOMAXPROCS(0)/2) },
 	}

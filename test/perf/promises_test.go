@@ -213,7 +213,9 @@ func measureWrites(t *testing.T, r *report, binary string) {
 	ours := start(t, binary, filepath.Join(t.TempDir(), "data"))
 	bare := startBare(t, filepath.Join(t.TempDir(), "bare"))
 	load(t, ours.addr, "docs", *scanDocs)
+	load(t, bare.addr, "docs", *scanDocs)
 	rest(ours)
+	rest(bare)
 
 	var next atomic.Int64
 	next.Store(int64(*scanDocs))
@@ -258,16 +260,19 @@ func insertOne(next *atomic.Int64, retryable bool) func(c *client) (int, error) 
 	}
 }
 
-// putExisting writes a whole document under one of n ids: what an update comes
-// to for a server without updates.
+// putExisting writes the whole document that is under one of n ids: what an update
+// comes to for a server without updates. Both sides rewrite the same documents: one and
+// the same for all of them would be compressed to next to nothing.
 func putExisting(n int) func(c *client) (int, error) {
-	tmpl := template()
+	docs := make([][]byte, 0, n)
+	for d := range loadgen.Generate(1, n) {
+		docs = append(docs, append([]byte(nil), d...))
+	}
 	return func(c *client) (int, error) {
 		c.begin()
 		c.field("insert", bsonval.String("docs"))
 		c.field("ordered", bsonval.Bool(true))
-		c.end("documents", tmpl)
-		binary.LittleEndian.PutUint64(c.out[len(c.out)-len(tmpl)+idOffset:], c.rand.Uint64N(uint64(n)))
+		c.end("documents", docs[c.rand.IntN(n)])
 		_, err := c.call()
 		return 1, err
 	}

@@ -21,6 +21,9 @@ import (
 var ErrNotInstalled = errors.New("PostgreSQL is not installed: install it (Debian: apt-get install postgresql), or name the folder " +
 	"of its programs in ARCHELON_POSTGRES_BIN")
 
+// superuser is the user who owns a cluster.
+const superuser = "archelon"
+
 // startTimeout is how long a server may take until it answers.
 const startTimeout = 30 * time.Second
 
@@ -56,7 +59,7 @@ func (s *Server) create() error {
 	if err := s.dropPrivileges(); err != nil {
 		return err
 	}
-	out, err := s.command("initdb", "-D", s.data(), "-U", "archelon", "-A", "trust", "-E", "UTF8", "--no-locale", "-N").CombinedOutput()
+	out, err := s.command("initdb", "-D", s.data(), "-U", superuser, "-A", "trust", "-E", "UTF8", "--no-locale", "-N").CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("initdb: %w: %s", err, out)
 	}
@@ -81,7 +84,7 @@ func (s *Server) follow(primary *Server) error {
 		return err
 	}
 	out, err := s.command("pg_basebackup", "-D", s.data(), "-R", "-c", "fast", "-X", "stream",
-		"-h", "127.0.0.1", "-p", strconv.Itoa(primary.port), "-U", "archelon").CombinedOutput()
+		"-h", "127.0.0.1", "-p", strconv.Itoa(primary.port), "-U", superuser).CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("pg_basebackup: %w: %s", err, out)
 	}
@@ -182,7 +185,7 @@ func (s *Server) Run() error {
 		}
 	}
 	// The processes of a server that was killed take a moment to notice.
-	for deadline := time.Now().Add(startTimeout); ; time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(startTimeout); ; <-time.After(50 * time.Millisecond) {
 		err := s.launch()
 		if err == nil || !errors.Is(err, errStillThere) || time.Now().After(deadline) {
 			return err
@@ -236,13 +239,13 @@ func (s *Server) launch() error {
 
 // await returns when the server answers.
 func (s *Server) await() error {
-	for deadline := time.Now().Add(startTimeout); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(startTimeout); time.Now().Before(deadline); <-time.After(20 * time.Millisecond) {
 		select {
 		case <-s.exited:
 			return fmt.Errorf("PostgreSQL did not start: %s", s.Log())
 		default:
 		}
-		if s.command("pg_isready", "-q", "-h", "127.0.0.1", "-p", strconv.Itoa(s.port), "-U", "archelon", "-d", "postgres").Run() == nil {
+		if s.command("pg_isready", "-q", "-h", "127.0.0.1", "-p", strconv.Itoa(s.port), "-U", superuser, "-d", "postgres").Run() == nil {
 			return nil
 		}
 	}
@@ -251,12 +254,12 @@ func (s *Server) await() error {
 
 // URL is the address of the server's database.
 func (s *Server) URL() string {
-	return fmt.Sprintf("postgres://archelon@127.0.0.1:%d/postgres?sslmode=disable", s.port)
+	return s.Named("postgres", "")
 }
 
 // SocketURL is URL over the server's Unix socket.
 func (s *Server) SocketURL() string {
-	return fmt.Sprintf("postgres://archelon@/postgres?host=%s&port=%d&sslmode=disable", s.dir, s.port)
+	return fmt.Sprintf("postgres://%s@/postgres?host=%s&port=%d&sslmode=disable", superuser, s.dir, s.port)
 }
 
 // Log is what the server has said.

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -64,12 +65,66 @@ func TestMounted(t *testing.T) {
 		go func() {
 			napped <- client.Database("texts").RunCommand(context.Background(), bson.D{{Key: "sleep", Value: 1.5}}).Err()
 		}()
-		time.Sleep(300 * time.Millisecond) // the call is under way
+		time.Sleep(300 * time.Millisecond) //nolint:forbidigo // the call is under way
 		s.Terminate(t)
 		if err := <-napped; err != nil {
 			t.Errorf("the call that ran: %v", err)
 		}
 	})
+}
+
+// TestRemounted changes the services of a server that runs.
+func TestRemounted(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds and runs programs: run without -short")
+	}
+	binary, addr, farAddr := harness.Build(t), harness.FreeAddr(t), harness.FreeAddr(t)
+	harness.StartWith(t, binary, farAddr, nil, "--listen", farAddr, "--storage", "memory")
+	far := "mongodb://" + farAddr + "/"
+	program := filepath.Join(harness.Root(t), "examples", "python", "words.py")
+	config := writeConfig(t, fmt.Sprintf(serviceConfig, harness.Python, program, far, far))
+	s := harness.StartWith(t, binary, addr, nil, "--config", config, "--listen", addr)
+	client := harness.Connect(t, options.Client().ApplyURI(s.URI()))
+	texts := client.Database("texts")
+	words := func(db string) error {
+		return client.Database(db).RunCommand(t.Context(), bson.D{{Key: "words", Value: "the quick fox"}}).Err()
+	}
+	if err := words("texts"); err != nil {
+		t.Fatal(err)
+	}
+	napped := make(chan error, 1)
+	go func() { napped <- texts.RunCommand(context.Background(), bson.D{{Key: "sleep", Value: 0.5}}).Err() }()
+	reload := func(text string, done func() bool) {
+		t.Helper()
+		if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := syscall.Kill(s.Pid(), syscall.SIGHUP); err != nil {
+			t.Fatal(err)
+		}
+		for began := time.Now(); !done(); time.Sleep(20 * time.Millisecond) { //nolint:forbidigo // it is the condition that is waited for
+			if time.Since(began) > 10*time.Second {
+				t.Fatalf("nothing has changed\n%s", s.Log())
+			}
+		}
+	}
+	elsewhere := fmt.Sprintf(serviceConfig, harness.Python, program, far, far)
+	elsewhere = strings.Replace(elsewhere, "database: texts", "database: books", 1)
+	reload(elsewhere, func() bool { return words("books") == nil && words("texts") != nil })
+	if err := <-napped; err != nil {
+		t.Errorf("the call that ran: %v", err)
+	}
+	reload("services: oops", func() bool { return strings.Contains(s.Log(), "not taken up") })
+	if err := words("books"); err != nil {
+		t.Error(err)
+	}
+	reload("storage: memory", func() bool { return strings.Count(s.Log(), "services are in force") == 2 })
+	if err := words("books"); err == nil {
+		t.Error("a service that is gone from the file answers")
+	}
+	if n, err := client.Database("far").Collection("c").CountDocuments(t.Context(), bson.D{}); err != nil || n != 0 {
+		t.Errorf("%d documents, %v", n, err)
+	}
 }
 
 func useMounted(t *testing.T, client *mongo.Client, addr string) {

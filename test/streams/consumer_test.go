@@ -60,7 +60,7 @@ func (x *consumer) run(ctx context.Context, c *mongo.Client) error {
 			return fmt.Errorf("%s, event %d: %w", x.name, x.seen.Load(), err)
 		}
 		if err != nil {
-			time.Sleep(20 * time.Millisecond) // the server is starting
+			time.Sleep(20 * time.Millisecond) //nolint:forbidigo // a back-off: the server is starting
 		}
 	}
 	return nil

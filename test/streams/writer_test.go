@@ -176,7 +176,7 @@ func (w *writer) transaction(ctx context.Context, c *mongo.Client, hot int) erro
 		if !errors.As(err, &se) || broken(err) || !se.HasErrorLabel("TransientTransactionError") {
 			return err
 		}
-		time.Sleep(time.Duration(w.rng.Int64N(int64(pause)))) // back-off: others hold the hot document
+		time.Sleep(time.Duration(w.rng.Int64N(int64(pause)))) //nolint:forbidigo // a back-off: others hold the hot document
 	}
 }
 

@@ -274,6 +274,50 @@ var logCases = []testCase{
 		})
 		f.want(f.begin().Append(f.ctx, logTable, nil, unstamped), storage.ErrNotFound)
 	})},
+	{"ManyAppends", withLogs(func(f *fixture) {
+		const many = 1500
+		f.write(func(tx storage.Txn) {
+			for i := range many {
+				doc := make([]byte, 32)
+				binary.LittleEndian.PutUint64(doc, uint64(i))
+				stamp := storage.LogStamp{Time: 8, Wall: 24}
+				if i > 0 {
+					stamp.Prev = 16
+				}
+				if i == 7 {
+					stamp.Back = 3
+				}
+				f.ok(tx.Append(f.ctx, logTable, doc, stamp))
+			}
+			stamp := unstamped
+			stamp.Same = true
+			f.ok(tx.Append(f.ctx, otherTable, []byte("same"), stamp))
+		})
+		it, err := f.begin().Scan(f.ctx, logTable, storage.RecordRange{})
+		f.ok(err)
+		defer it.Close()
+		n, last := 0, storage.RecordID(0)
+		for ; it.Next(); n++ {
+			id, doc := it.ID(), it.Doc()
+			time, prev := uint64(id), uint64(id)-1
+			if n == 7 {
+				time -= 3
+			}
+			if n == 0 {
+				prev = 0
+			}
+			at := func(offset int) uint64 { return binary.LittleEndian.Uint64(doc[offset:]) }
+			if at(0) != uint64(n) || n > 0 && id != last+1 || at(8) != time || at(16) != prev || at(24) == 0 {
+				f.Fatalf("record %d: %d %x", n, id, doc)
+			}
+			last = id
+		}
+		f.ok(it.Err())
+		f.equal(n, many)
+		other, err := f.begin().Get(f.ctx, otherTable, last)
+		f.ok(err)
+		f.equal(string(other), "same")
+	})},
 	{"NoHoles", withLogs(noHoles)},
 	{"Durable", withLogs(func(f *fixture) {
 		upTo, grown := f.e.Durable()

@@ -58,6 +58,45 @@ var tableCases = []testCase{
 			f.equal(f.docs(tx, c.r), c.want)
 		}
 	}},
+	{"ScanHints", func(f *fixture) {
+		f.insert("\x02a\x00x", "\x02a\x00y", "\x02b\x00\x02a\x00x", "a\x00", "none")
+		tx := f.begin()
+		f.insertIn(tx, "own \x02a\x00x")
+		for _, c := range []struct {
+			contains storage.Contains
+			want     []string // that must not be left out
+		}{
+			{storage.Contains{{[]byte("\x02a\x00x"), []byte("\x04a\x00")}}, []string{"\x02a\x00x", "\x02b\x00\x02a\x00x", "own \x02a\x00x"}},
+			{storage.Contains{{[]byte("a\x00")}, {[]byte("b"), []byte("y")}}, []string{"\x02a\x00y", "\x02b\x00\x02a\x00x"}},
+			{storage.Contains{{[]byte("nowhere")}}, nil},
+		} {
+			for _, likely := range []int64{0, 1, 100} {
+				got := f.docs(tx, storage.RecordRange{Contains: c.contains, Likely: likely})
+				at := 0
+				for _, d := range got {
+					if at < len(c.want) && d == c.want[at] {
+						at++
+					}
+				}
+				if at < len(c.want) {
+					f.Errorf("%q: %q, and not all of %q", c.contains, got, c.want)
+				}
+			}
+		}
+	}},
+	{"ReadSingle", func(f *fixture) {
+		id := f.insert("a")[0]
+		f.write(func(tx storage.Txn) { f.ok(tx.PutEntry(f.ctx, unique, []byte("k\x04"), id, nil)) })
+		tx := f.e.Begin(storage.TxnOptions{ReadOnly: true, Single: true})
+		defer tx.Rollback()
+		got, err := tx.LookupUnique(f.ctx, unique, []byte("k\x04"))
+		f.ok(err)
+		f.equal(got, id)
+		f.equal(f.get(tx, id), "a")
+		_, err = tx.LookupUnique(f.ctx, unique, []byte("l\x04"))
+		f.want(err, storage.ErrNotFound)
+		f.want(tx.Delete(f.ctx, table, id), storage.ErrReadOnly)
+	}},
 	{"ScanOwnWrites", func(f *fixture) {
 		ids := f.insert("a", "b", "c", "d")
 		tx := f.begin()

@@ -15,8 +15,14 @@ const (
 	defaultCacheBytes = 64 << 20
 
 	// memTableBytes is the size of a write buffer. Pebble starts with 256 kB and
-	// doubles up to this, so an idle store holds far less.
+	// doubles up to this, so an idle store holds far less. With twice the size the search
+	// in the buffer cost more than the fewer compactions saved.
 	memTableBytes = 16 << 20
+
+	// l0Threshold is twice the number of layers of level 0 at which it is compacted. A
+	// compaction of documents overwritten at random rewrites most of the level below, so
+	// the more layers at once the cheaper; reads look into all of them.
+	l0Threshold = 8
 
 	// defaultNoSyncInterval is how soon commits that did not wait for the disk
 	// are synced, if no JournalInterval says otherwise.

@@ -113,7 +113,7 @@ func BenchmarkGetByID(b *testing.B) {
 	for _, g := range benchGoroutines {
 		b.Run(fmt.Sprintf("store/%d", g), func(b *testing.B) {
 			spread(b, g, func(_, i int) error {
-				tx := s.Begin(storage.TxnOptions{ReadOnly: true})
+				tx := s.Begin(storage.TxnOptions{ReadOnly: true, Single: true})
 				defer tx.Rollback()
 				id, err := tx.LookupUnique(ctx, 1, benchKey((i*7919)%docs))
 				if err != nil {

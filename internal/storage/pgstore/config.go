@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/archelon-db/archelon/internal/clock"
+	"github.com/archelon-db/archelon/internal/storage"
 )
 
 const (
@@ -39,7 +40,7 @@ const (
 type Config struct {
 	// URL is a PostgreSQL connection string, several hosts and
 	// target_session_attrs included. Parameters of our own: schema (the store's
-	// schema), pool_max_conns.
+	// schema), pool_max_conns, shared (which overrides Shared).
 	URL string
 
 	// Clock gives commits their times; nil makes one.
@@ -51,6 +52,11 @@ type Config struct {
 
 	// Logger gets what happens in the background; nil discards it.
 	Logger *slog.Logger
+
+	// Names tells what the tables and indexes of a store are called whose meta keys it
+	// can scan: a store of format 1 does not know that by itself. Nil leaves them where
+	// they are.
+	Names func(storage.MetaScan) ([]storage.Name, error)
 
 	// AcquireTimeout bounds the wait for a connection; 0 means 5 s.
 	AcquireTimeout time.Duration
@@ -91,6 +97,7 @@ func (c Config) parse() (*settings, error) {
 		if pc.RuntimeParams["application_name"] == "" {
 			pc.RuntimeParams["application_name"] = "archelon"
 		}
+		pc.RuntimeParams["client_encoding"] = "UTF8"
 		*target = pc
 	}
 	// Each statement has one right plan: an index scan, and a nested loop from
@@ -133,6 +140,14 @@ func (st *settings) takeParameters(raw string) (string, error) {
 		}
 		st.max = n
 		values.Del("pool_max_conns")
+	}
+	if s := values.Get("shared"); s != "" {
+		shared, err := strconv.ParseBool(s)
+		if err != nil {
+			return "", fmt.Errorf("storage URL: shared %q: it must be true or false", s)
+		}
+		st.Shared = shared
+		values.Del("shared")
 	}
 	if strings.Contains(hostsOf(head, values), ",") && values.Get("target_session_attrs") == "" {
 		values.Set("target_session_attrs", "read-write") // of several servers only the primary will do

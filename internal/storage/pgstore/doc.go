@@ -3,22 +3,32 @@
 //
 // # What lies where
 //
-// A store is one SQL schema ("archelon" unless the URL says otherwise):
+// A store has one SQL schema of its own ("archelon" unless the URL says otherwise), and one
+// for each database of the layer above, if the user may create schemas. In those:
 //
-//   - t<ID>(rid, doc): a table of records;
-//   - blocks: up to where the record ids of each table are given out; a process
-//     takes them in blocks, outside of its transactions;
-//   - x<ID>(key, rid, bits, tail): an index; its primary key is (key), or
+//   - a table (rid, doc) for each table of records, called <collection>_<id>;
+//   - a table (key, rid, bits, tail) for each index, called
+//     <collection>_<table id>_<index name>_x<id>; its primary key is (key), or
 //     (key, rid) if it is not unique. The order of bytea is that of
 //     bytes.Compare, so ranges, order and uniqueness are PostgreSQL's own. A key of
 //     more than maxKey bytes does not fit into a B-tree page: it is stored as its
 //     beginning and a hash, its rest in tail, and iterators put such neighbours
-//     into order;
+//     into order.
+//
+// Names are there for who looks at it with SQL; ids are what counts, and make them unique
+// however they are cut (names.go). What was never given a name is t<id> or x<id> in the
+// store's own schema, where there are also:
+//
+//   - ids: where each table and index lies, those that have been dropped and not swept
+//     yet included; the view catalogue shows it to people;
+//   - databases: the schema of each database. Schemas are made and dropped outside of the
+//     transactions that need them;
+//   - blocks: up to where the record ids of each table are given out; a process
+//     takes them in blocks, outside of its transactions;
 //   - meta(key, value);
-//   - ids: the catalogue of the tables and indexes above, those that have been
-//     dropped and not swept yet included;
 //   - commits, clock, committing: the order of commits, see below;
-//   - format: the version of all this, and the store's identity.
+//   - format: the version of all this, and the store's identity. An older version is
+//     brought to the newest when the store is opened (migrate.go).
 //
 // # How a transaction works
 //
@@ -46,6 +56,10 @@
 //   - A unique key must be asked about before it is queued, unless it is above the
 //     largest of its index: from its second key on a transaction knows that one, so
 //     that a bulk insert of ascending keys (ObjectIds) travels as arrays.
+//   - A read of a single record (TxnOptions.Single) is a batch without BEGIN.
+//   - A table scan that is told what the records hold (RecordRange.Contains) asks for
+//     it in its condition; contains.go has the reasons for its form,
+//     docs/postgres.md what else was measured.
 //   - Iterators are portals of the extended protocol, fetched in growing pieces:
 //     they show what was written before they were opened and nothing later.
 //   - Lock may begin the PostgreSQL transaction again, on a newer snapshot, after
@@ -70,6 +84,21 @@
 // serves all that wait. A crash in between is noticed because it cuts the syncer's
 // connection; the commits that wait then fail as ones of unknown outcome.
 //
+// So do those whose connection is cut on the way. Before such a failure is reported a
+// fence makes sure that the commit is over, one way or the other: it writes the connection's
+// row in commits, at which a commit that is still under way then fails. Who looks
+// for the outcome afterwards finds it.
+//
+// # Several processes
+//
+// What a transaction of a shared store goes by (storage.TxnOptions: Expect, Hold, Alone)
+// travels with BEGIN (shared.go): first the table locks, LOCK … IN ROW EXCLUSIVE MODE for
+// who writes and IN EXCLUSIVE MODE for who wants the table alone, which take no snapshot;
+// then the look at the expected meta keys, which takes it. So the snapshot of who has a
+// table alone shows all that was written to it, and that of a writer all that was done
+// by who had it alone before. A table that somebody has alone gets its record ids one
+// by one, from the row in blocks, so that they are in the order of insertion.
+//
 // # Dropping
 //
 // DROP TABLE would wait for readers and take their old contents away. A drop locks
@@ -77,12 +106,22 @@
 // on the table that refuses the writes of processes that have not heard of it yet. The sweeper
 // drops the table for good when no snapshot of that age is left.
 //
+// # SQL
+//
+// Everything used is in PostgreSQL 13; the newest is pg_current_xact_id (13), before that
+// plan_cache_mode (12), CREATE TRIGGER … EXECUTE FUNCTION (11), and ON CONFLICT and SKIP
+// LOCKED (9.5). Engines that only speak PostgreSQL's protocol must have repeatable read with the
+// first writer winning, DDL in transactions, LOCK TABLE or a row lock in its place,
+// sequences, portals that are fetched in pieces, and one journal: see docs/scale.md. Not used
+// are extensions, superuser's rights, LISTEN, COPY, SAVEPOINT, jsonb and foreign keys.
+//
 // # Limits
 //
 // Between several processes, record ids are in the order of insertion only block
 // by block. Truncate of a log table costs time in proportion to what it removes.
 // LISTEN is not used, and an advisory lock only by a store that is not shared, to
-// keep a second process out.
+// keep a second process out, and, shared, by the others to keep such a one out; where
+// PostgreSQL's functions for that are missing, they do without.
 //
 // This package imports storage, clock, mongoerr and pgx's protocol packages. Lock
 // order: gate, retained, ids, object, pool, claim table, syncer.

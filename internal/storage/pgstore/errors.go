@@ -26,21 +26,25 @@ var (
 
 // The SQLSTATEs that decide what becomes of an error.
 const (
-	stateDropped          = "AR001" // raised by our own trigger on dropped tables
-	stateDuplicateTable   = "42P07"
-	stateCanceled         = "57014"
-	stateReadOnly         = "25006"
-	stateDiskFull         = "53100"
-	stateTooManyConns     = "53300"
-	statePrivilege        = "42501"
-	stateUniqueViolation  = "23505"
-	stateDuplicateSchema  = "42P06"
-	stateDuplicateObject  = "42710"
-	stateSerialization    = "40001"
-	stateDeadlock         = "40P01"
-	stateLockNotAvailable = "55P03"
-	stateInvalidSnapshot  = "22023"
-	stateUndefinedObject  = "42704"
+	stateDropped           = "AR001" // raised by our own trigger on dropped tables
+	stateDuplicateTable    = "42P07"
+	stateCanceled          = "57014"
+	stateReadOnly          = "25006"
+	stateDiskFull          = "53100"
+	stateTooManyConns      = "53300"
+	statePrivilege         = "42501"
+	stateUniqueViolation   = "23505"
+	stateDuplicateSchema   = "42P06"
+	stateDuplicateObject   = "42710"
+	stateNoSchema          = "3F000" // it was dropped as empty meanwhile
+	stateSerialization     = "40001"
+	stateDeadlock          = "40P01"
+	stateLockNotAvailable  = "55P03"
+	stateInvalidSnapshot   = "22023"
+	stateUndefinedObject   = "42704"
+	stateUndefinedFunction = "42883"
+	stateUnsupported       = "0A000"
+	stateUndefinedTable    = "42P01" // dropped by another process, and swept
 )
 
 func stateOf(err error) string {
@@ -55,7 +59,7 @@ func stateOf(err error) string {
 // was first.
 func isConflict(err error) bool {
 	switch stateOf(err) {
-	case stateSerialization, stateDeadlock, stateLockNotAvailable, stateUniqueViolation, stateDropped:
+	case stateSerialization, stateDeadlock, stateLockNotAvailable, stateUniqueViolation, stateDropped, stateDuplicateSchema, stateNoSchema, stateUndefinedTable, stateDuplicateTable, stateDuplicateObject:
 		return true
 	}
 	return false

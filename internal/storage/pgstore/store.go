@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -37,6 +38,9 @@ type Store struct {
 	commits    atomic.Int64
 	committing atomic.Int64 // commits under way
 	dropped    atomic.Bool  // something is to be swept soon
+	ascii      atomic.Bool  // the PostgreSQL database cannot store all of Unicode
+	namespaces sync.Map     // schemas of databases that are known; one of them may have been dropped by another process
+	naming     sync.RWMutex // held shared while a table is put into a schema, alone while empty schemas are dropped
 	size       sizeCache
 
 	retained retainedSet
@@ -46,11 +50,14 @@ var _ storage.Engine = (*Store)(nil)
 
 // storeSQL are the statements on the store's own tables.
 type storeSQL struct {
-	commitOld, forgetOld                    string
+	commitOld, forgetOld, shareMeta         string
 	position, commit, sync                  string
 	getMeta, putMeta, putOldMeta, dropMeta  string
 	scanMeta, scanMetaUpTo, lockCommit, ddl string
 	block                                   string
+	objects, setPlace, rename               string
+	namespace, addNamespace                 string
+	emptyNamespaces, dropNamespace          string
 }
 
 func (s *Store) prepareSQL() {
@@ -67,12 +74,23 @@ func (s *Store) prepareSQL() {
 		getMeta:      "SELECT value FROM " + n + ".meta WHERE key = $1",
 		putMeta:      put,
 		putOldMeta:   put + " RETURNING (SELECT o.value FROM " + n + ".meta o WHERE o.key = $1)",
+		shareMeta:    "SELECT 1 FROM " + n + ".meta WHERE key = $1 FOR KEY SHARE",
 		dropMeta:     "DELETE FROM " + n + ".meta WHERE key = $1 RETURNING value",
 		scanMeta:     "SELECT key, value FROM " + n + ".meta WHERE key >= $1 ORDER BY key",
 		scanMetaUpTo: "SELECT key, value FROM " + n + ".meta WHERE key >= $1 AND key < $2 ORDER BY key",
 		block: "INSERT INTO " + n + ".blocks AS b VALUES ($1, $2::int8 + $3::int8) ON CONFLICT (id) DO UPDATE SET next = b.next + $3::int8 " +
 			"RETURNING next",
 		ddl: "SELECT nextval('" + n + ".ddl')",
+		objects: "SELECT ascii(kind)::int8, id, tbl, uniq::int::int8, (dropped IS NOT NULL)::int::int8, namespace, relation FROM " + n +
+			".ids ORDER BY kind",
+		setPlace: "UPDATE " + n + ".ids SET namespace = $3, relation = $4, database = $5, collection = $6, index_name = $7 " +
+			"WHERE kind = $1 AND id = $2",
+		rename:       "UPDATE " + n + ".ids SET database = $2, collection = $3 WHERE kind = 't' AND id = $1",
+		namespace:    "SELECT namespace FROM " + n + ".databases WHERE database = $1",
+		addNamespace: "INSERT INTO " + n + ".databases VALUES ($1, $2)",
+		emptyNamespaces: "SELECT database, namespace FROM " + n + ".databases d WHERE NOT EXISTS " +
+			"(SELECT 1 FROM " + n + ".ids i WHERE i.namespace = d.namespace) LIMIT " + strconv.Itoa(sweepSize),
+		dropNamespace: "DELETE FROM " + n + ".databases WHERE database = $1",
 	}
 }
 
@@ -86,7 +104,8 @@ func Open(ctx context.Context, config Config) (*Store, error) {
 	s.prepareSQL()
 	s.claims = newClaimTable(s.closing)
 	s.ids = idSet{store: s, all: map[objectKey]*object{}}
-	s.pool = &pool{config: st.work, max: st.max, timeout: st.AcquireTimeout, prepare: s.prepareConn, closing: s.closing}
+	s.pool = &pool{config: st.work, max: st.max, timeout: st.AcquireTimeout, prepare: s.prepareConn, closing: s.closing,
+		cut: func() { s.syncer.suspect.Store(true) }}
 	s.syncer.init(s)
 	if err := s.syncer.open(ctx); err != nil {
 		return nil, fmt.Errorf("open PostgreSQL store: %w", err)
@@ -142,6 +161,27 @@ func (s *Store) background() {
 		s.ids.tidy(s.claims.oldestSeq())
 		if n%sweepTicks == sweepTicks-1 && (s.dropped.Swap(false) || n%(50*sweepTicks) == sweepTicks-1) {
 			s.sweep(ctx)
+		}
+	}
+}
+
+// fence makes sure that a commit whose connection was cut is over when its outcome is
+// looked for. PostgreSQL may still be at it: then it either comes through, which the fence
+// waits for, or fails at the connection's row in commits.
+func (s *Store) fence(slot uint32) {
+	ctx, cancel := context.WithTimeout(context.Background(), s.config.AcquireTimeout)
+	defer cancel()
+	for ctx.Err() == nil {
+		c, err := s.pool.acquire(ctx)
+		if err != nil {
+			return // whoever looks for the outcome does not reach PostgreSQL either
+		}
+		c.end()
+		c.add(s.sql.sync, nil, c.i8(int64(slot)))
+		err = c.run(ctx)
+		s.pool.release(c)
+		if err == nil {
+			return
 		}
 	}
 }
@@ -284,7 +324,8 @@ func (s *Store) diskBytes() int64 {
 	defer s.pool.release(c)
 	c.end()
 	v, err := c.query(ctx, "SELECT COALESCE(sum(c.relpages), 0)::int8 * current_setting('block_size')::int8 FROM pg_class c "+
-		"JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relkind IN ('r', 'i')", []byte(s.config.schema))
+		"JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind IN ('r', 'i') AND "+
+		"(n.nspname = $1 OR n.nspname IN (SELECT namespace FROM "+s.schema+".databases))", []byte(s.config.schema))
 	if err == nil {
 		s.size.bytes = v[0]
 	}

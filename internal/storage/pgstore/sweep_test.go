@@ -39,7 +39,7 @@ func TestSweep(t *testing.T) {
 		if time.Now().After(deadline) {
 			t.Fatalf("%d tables are left", tables(t, s))
 		}
-		time.Sleep(50 * time.Millisecond)
+		<-time.After(50 * time.Millisecond)
 	}
 }
 
@@ -55,6 +55,7 @@ func ownDatabase(t *testing.T, name string) string {
 	c.end()
 	c.once("CREATE DATABASE " + name)
 	must(t, c.run(t.Context()))
+	name, _, _ = strings.Cut(name, " ") // the rest are options
 	return strings.Replace(url, "/postgres?", "/"+name+"?", 1)
 }
 

@@ -20,6 +20,8 @@ type syncer struct {
 	rounds atomic.Int64
 	stale  atomic.Bool // the catalogue is to be loaded again
 
+	suspect atomic.Bool // another connection was cut: this one may be, too
+
 	commitNow string // makes a commit wait for the disk; set by the first connection
 
 	mu        sync.Mutex
@@ -51,9 +53,8 @@ func (y *syncer) connect(ctx context.Context) (*conn, error) {
 		return nil, translate(ctx, err)
 	}
 	c := newConn(pg)
-	if !y.s.config.Shared {
-		err = y.hold(ctx, c)
-	}
+	y.s.ascii.Store(pg.ParameterStatus("server_encoding") != "UTF8")
+	err = y.hold(ctx, c)
 	if err == nil {
 		err = y.s.prepareSchema(ctx, c)
 	}
@@ -79,11 +80,19 @@ func (y *syncer) connect(ctx context.Context) (*conn, error) {
 	return c, nil
 }
 
-// hold keeps other processes out as long as the connection lives. It gives a
-// process that has just ended a moment to let go.
+// hold keeps other processes out as long as the connection lives, those that want the
+// store alone if it is shared. It gives a process that has just ended a moment to let
+// go. Where there are no such locks nobody is kept out of a shared store.
 func (y *syncer) hold(ctx context.Context, c *conn) error {
+	lock := "pg_try_advisory_lock"
+	if y.s.config.Shared {
+		lock = "pg_try_advisory_lock_shared"
+	}
 	for deadline := time.Now().Add(y.s.config.AcquireTimeout); ; {
-		v, err := c.query(ctx, "SELECT pg_try_advisory_lock(hashtext('archelon'), hashtext($1))::int::int8", []byte(y.s.config.schema))
+		v, err := c.query(ctx, "SELECT "+lock+"(hashtext('archelon'), hashtext($1))::int::int8", []byte(y.s.config.schema))
+		if y.s.config.Shared && (stateOf(err) == stateUndefinedFunction || stateOf(err) == stateUnsupported) {
+			return nil
+		}
 		if err != nil || v[0] != 0 {
 			return err
 		}
@@ -131,6 +140,9 @@ func (y *syncer) lead(ctx context.Context, fn func(*conn) error) error {
 	if err == nil {
 		err = fn(c)
 	}
+	if c != nil && c.lost {
+		y.s.pool.suspect()
+	}
 	y.mu.Lock()
 	defer y.mu.Unlock()
 	switch {
@@ -153,19 +165,30 @@ func (y *syncer) lead(ctx context.Context, fn func(*conn) error) error {
 // What was committed in one generation and synced in the same has survived.
 func (y *syncer) generation() (uint64, error) {
 	y.mu.Lock()
-	if y.c != nil {
+	if y.c != nil && !y.suspect.Load() {
 		defer y.mu.Unlock()
 		return y.gen, nil
 	}
 	y.mu.Unlock()
 	ctx, cancel := context.WithTimeout(context.Background(), y.s.config.AcquireTimeout)
 	defer cancel()
-	if err := y.round(ctx, func(*conn) error { return nil }); err != nil {
-		return 0, err
+	y.suspect.Store(false)
+	for range 2 { // a connection that is found dead is closed; the second round makes another
+		err := y.round(ctx, func(c *conn) error {
+			c.broken = !c.alive()
+			return nil
+		})
+		if err != nil {
+			return 0, err
+		}
+		y.mu.Lock()
+		gen, connected := y.gen, y.c != nil
+		y.mu.Unlock()
+		if connected {
+			return gen, nil
+		}
 	}
-	y.mu.Lock()
-	defer y.mu.Unlock()
-	return y.gen, nil
+	return 0, mongoerr.New(mongoerr.HostUnreachable, "the connection to PostgreSQL is cut again and again")
 }
 
 // newest is the time of the newest commit known.

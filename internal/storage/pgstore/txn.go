@@ -59,6 +59,8 @@ type txn struct {
 	saved   bool  // there may be a RollbackTo
 	appends []*appended
 	cuts    []cutoff
+	labels  map[objectKey]label
+	renames []rename
 
 	records map[recordKey]presence
 	keys    map[entryKey]*holding
@@ -67,6 +69,10 @@ type txn struct {
 
 	reads  [maxTracked]pointRead
 	nreads int
+
+	premises premises
+	present  []expected
+	ordered  orderedIDs
 
 	stash   recordKey // the record that stashed is, if hasStash
 	stashed []byte
@@ -174,10 +180,15 @@ func (tx *txn) start(ctx context.Context) error {
 	if tx.begun {
 		return nil
 	}
+	premises, err := tx.findPremises(ctx)
+	if err != nil {
+		return err
+	}
 	if tx.c == nil {
 		c, err := tx.s.pool.acquire(ctx)
 		if err != nil {
-			return translate(ctx, err)
+			tx.fail = translate(ctx, err)
+			return tx.fail
 		}
 		tx.c = c
 	}
@@ -187,14 +198,18 @@ func (tx *txn) start(ctx context.Context) error {
 	}
 	tx.begun = true
 	tx.c.end()
-	if tx.opts.ReadOnly {
+	switch {
+	case tx.opts.Single && tx.opts.ReadOnly && tx.at == nil:
+		// Each batch is a transaction by itself.
+	case tx.opts.ReadOnly:
 		tx.c.add(beginReadOnly, nil)
-	} else {
+	default:
 		tx.c.add(beginWrite, nil)
 	}
 	if tx.at != nil {
 		tx.c.once("SET TRANSACTION SNAPSHOT '" + tx.at.state.name + "'")
 	}
+	tx.sendPremises(premises)
 	return nil
 }
 
@@ -204,7 +219,7 @@ func (tx *txn) run(ctx context.Context) error {
 	tx.sent = true
 	err := tx.c.run(ctx)
 	if err == nil {
-		return nil
+		return tx.checkPremises()
 	}
 	return tx.failed(ctx, err)
 }
@@ -212,8 +227,10 @@ func (tx *txn) run(ctx context.Context) error {
 // failed notes that the PostgreSQL transaction is over.
 func (tx *txn) failed(ctx context.Context, err error) error {
 	switch state := stateOf(err); {
-	case state == stateDropped:
+	case state == stateDropped, state == stateUndefinedTable:
 		tx.s.syncer.stale.Store(true)
+	case state == stateNoSchema:
+		tx.s.namespaces.Clear()
 	case tx.at != nil && (state == stateInvalidSnapshot || state == stateUndefinedObject):
 		err = mongoerr.New(mongoerr.SnapshotUnavailable, "the snapshot is gone: PostgreSQL has been started again: %v", err)
 	}
@@ -342,6 +359,9 @@ func (tx *txn) position(ctx context.Context) (storage.Position, error) {
 		return 0, err
 	}
 	tx.pos = storage.Position(pos)
+	if tx.at == nil && pos > 0 {
+		tx.s.syncer.note(uint64(pos))
+	}
 	return tx.pos, nil
 }
 
@@ -397,6 +417,9 @@ func (tx *txn) commitWrites(ctx context.Context, direct bool) (uint64, error) {
 	if err := tx.start(ctx); err != nil {
 		return 0, err
 	}
+	if err := tx.settlePremises(ctx); err != nil {
+		return 0, err
+	}
 	if len(tx.queue) > maxQueued/8 { // not while others wait for the lock
 		if err := tx.flush(ctx); err != nil {
 			return 0, err
@@ -417,6 +440,7 @@ func (tx *txn) commitWrites(ctx context.Context, direct bool) (uint64, error) {
 		tx.fail = unknownOutcome(err)
 		err = tx.fail
 		tx.end(1)
+		tx.s.fence(c.pg.PID())
 		return 0, err
 	}
 	if err != nil {
@@ -444,6 +468,7 @@ func (tx *txn) sendCommit() int {
 		c.once(fmt.Sprintf("CREATE TRIGGER dropped BEFORE INSERT OR UPDATE OR DELETE ON %s FOR EACH STATEMENT EXECUTE FUNCTION %s.dropped()", o.name, s.schema))
 		c.once(fmt.Sprintf("UPDATE %s.ids SET dropped = pg_current_xact_id()::text::int8 WHERE kind = '%c' AND id = %d", s.schema, o.kind, o.id))
 	}
+	tx.sendRenames()
 	if len(tx.drops) > 0 || tx.creates() {
 		c.add(s.sql.ddl, nil)
 	}
@@ -461,22 +486,18 @@ func (tx *txn) sendCommit() int {
 	c.add(s.sql.lockCommit, nil)
 	last := c.i8(int64(first) + int64(times) - 1)
 	placed := func(v [][]byte) { tx.lastPos = uint64(int64Of(v[0])) }
-	if tx.at == nil {
+	switch {
+	case tx.at == nil && len(tx.appends) == 1:
+		tx.sendPlaced(last, placed)
+		return times
+	case tx.at == nil:
 		c.add(s.sql.commit, placed, c.i8(int64(times)), last, c.i8(int64(c.pg.PID())))
-	} else {
+	default:
 		// The snapshot may be older than the connection's last commit, and with it
 		// than the connection's row.
 		c.add(s.sql.commitOld, placed, c.i8(int64(times)), last)
 	}
-	wall := s.clock.Now().UnixMilli()
-	n := 0
-	for _, a := range tx.appends {
-		if !a.stamp.Same {
-			n++
-		}
-		a.setWall(wall)
-		c.add(a.o.sql.appendLog, nil, c.i8(int64(times-n)), a.doc, c.i8(int64(a.stamp.Time)), c.i8(int64(a.stamp.Back)), c.i8(int64(a.stamp.Prev)))
-	}
+	tx.sendAppends(times)
 	return times
 }
 

@@ -10,12 +10,33 @@ import (
 
 // CreateTable makes room for a table.
 func (tx *txn) CreateTable(t storage.TableID) error {
-	return tx.create(tx.s.newObject(kindTable, uint32(t), 0, false))
+	return tx.create(func(ctx context.Context) (*object, error) {
+		at, name, err := tx.tablePlace(ctx, uint32(t))
+		if err != nil {
+			return nil, err
+		}
+		o := tx.s.newTable(uint32(t), at)
+		o.label = name
+		return o, nil
+	})
 }
 
 // CreateIndex makes room for an index.
 func (tx *txn) CreateIndex(t storage.TableID, x storage.IndexID, unique bool) error {
-	return tx.create(tx.s.newObject(kindIndex, uint32(x), uint32(t), unique))
+	return tx.create(func(ctx context.Context) (*object, error) {
+		docs := tx.s.nameless(kindTable, uint32(t))
+		table, err := tx.s.ids.find(ctx, kindTable, uint32(t))
+		if err != nil {
+			return nil, err
+		}
+		if table != nil {
+			docs = table.place
+		}
+		at, name := tx.indexPlace(docs, uint32(t), uint32(x))
+		o := tx.s.newIndex(uint32(x), uint32(t), unique, at, docs)
+		o.label = name
+		return o, nil
+	})
 }
 
 // DropTable removes a table and its records.
@@ -24,16 +45,26 @@ func (tx *txn) DropTable(t storage.TableID) error { return tx.drop(kindTable, ui
 // DropIndex removes an index and its entries.
 func (tx *txn) DropIndex(x storage.IndexID) error { return tx.drop(kindIndex, uint32(x)) }
 
-func (tx *txn) create(o *object) error {
-	if err := tx.enterWrite(context.Background()); err != nil {
+func (tx *txn) create(make func(context.Context) (*object, error)) error {
+	ctx := context.Background()
+	if err := tx.enterWrite(ctx); err != nil {
 		return err
 	}
 	defer tx.s.gate.RUnlock()
+	tx.s.naming.RLock()
+	defer tx.s.naming.RUnlock()
+	o, err := make(ctx)
+	if err != nil {
+		return err
+	}
 	if err := tx.s.ids.add(o, tx); err != nil {
 		return err
 	}
 	tx.write(&op{kind: opCreate, o: o})
-	return nil
+	if o.kind == kindIndex || o.place.namespace == tx.s.config.schema {
+		return nil
+	}
+	return tx.flush(ctx) // nobody drops the schema from here on, and none with a table is
 }
 
 func (tx *txn) drop(kind byte, id uint32) error {
@@ -89,21 +120,22 @@ func (s *Store) sweepSome(ctx context.Context, c *conn) (more bool, err error) {
 	c.add(s.sql.forgetOld, nil)
 	var gone []*object
 	waiting := false
-	c.add("SELECT ascii(kind)::int8, id, tbl, EXISTS (SELECT 1 FROM pg_stat_activity a "+
+	c.add("SELECT ascii(kind)::int8, id, namespace, relation, EXISTS (SELECT 1 FROM pg_stat_activity a "+
 		"WHERE a.datname = current_database() AND a.pid <> pg_backend_pid() AND a.backend_xmin IS NOT NULL AND "+
 		"age(a.backend_xmin) >= age((i.dropped % 4294967296)::text::xid))::int::int8 FROM "+n+".ids i WHERE dropped IS NOT NULL "+
 		fmt.Sprintf("ORDER BY random() LIMIT %d", sweepSize), func(v [][]byte) {
-		if int64Of(v[3]) != 0 {
+		if int64Of(v[4]) != 0 {
 			waiting = true
 			return
 		}
-		gone = append(gone, s.newObject(byte(int64Of(v[0])), uint32(int64Of(v[1])), uint32(int64Of(v[2])), false))
+		at := place{string(v[2]), string(v[3])}
+		gone = append(gone, &object{kind: byte(int64Of(v[0])), id: uint32(int64Of(v[1])), name: at.sql()})
 	})
 	if err := c.run(ctx); err != nil {
 		return false, err
 	}
 	if len(gone) == 0 {
-		return waiting, nil
+		return waiting, s.sweepNamespaces(ctx, c)
 	}
 	c.once("BEGIN")
 	c.once("SET LOCAL lock_timeout = '50ms'")
@@ -121,5 +153,5 @@ func (s *Store) sweepSome(ctx context.Context, c *conn) (more bool, err error) {
 		}
 		return false, err
 	}
-	return waiting || len(gone) == sweepSize, nil
+	return waiting || len(gone) == sweepSize, s.sweepNamespaces(ctx, c)
 }

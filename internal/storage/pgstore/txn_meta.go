@@ -90,18 +90,30 @@ func (tx *txn) ScanMeta(ctx context.Context, prefix []byte, fn func(key, value [
 		return err
 	}
 	tx.nreads = untracked
-	type pair struct{ key, value []byte }
-	var all []pair
-	row := func(v [][]byte) { all = append(all, pair{bytes.Clone(v[0]), append([]byte{}, v[1]...)}) }
+	return eachPair(tx.s.queueMetaScan(tx.c, prefix), func() error { return tx.run(ctx) }, fn)
+}
+
+// metaPair is a meta key with its value.
+type metaPair struct{ key, value []byte }
+
+// queueMetaScan queues a scan of the meta keys with a prefix.
+func (s *Store) queueMetaScan(c *conn, prefix []byte) *[]metaPair {
+	all := &[]metaPair{}
+	row := func(v [][]byte) { *all = append(*all, metaPair{bytes.Clone(v[0]), append([]byte{}, v[1]...)}) }
 	if end := prefixEnd(prefix); end == nil {
-		tx.c.add(tx.s.sql.scanMeta, row, orEmpty(prefix))
+		c.add(s.sql.scanMeta, row, orEmpty(prefix))
 	} else {
-		tx.c.add(tx.s.sql.scanMetaUpTo, row, orEmpty(prefix), end)
+		c.add(s.sql.scanMetaUpTo, row, orEmpty(prefix), end)
 	}
-	if err := tx.run(ctx); err != nil {
+	return all
+}
+
+// eachPair calls fn for each pair of a scan that run executes, until fn returns false.
+func eachPair(all *[]metaPair, run func() error, fn func(key, value []byte) bool) error {
+	if err := run(); err != nil {
 		return err
 	}
-	for _, p := range all {
+	for _, p := range *all {
 		if !fn(p.key, p.value) {
 			break
 		}

@@ -16,7 +16,11 @@ func (tx *txn) object(ctx context.Context, kind byte, id uint32) (o *object, rea
 	if o, err = tx.s.ids.find(ctx, kind, id); err != nil {
 		return nil, false, err
 	}
-	return o, tx.s.ids.readable(o, tx), nil
+	readable = tx.s.ids.readable(o, tx)
+	if !readable {
+		err = tx.outdated()
+	}
+	return o, readable, err
 }
 
 // use returns a table or index to write.
@@ -28,6 +32,9 @@ func (tx *txn) use(ctx context.Context, kind byte, id uint32) (*object, error) {
 	if err := tx.s.ids.use(o, tx); err != nil {
 		if err == storage.ErrWriteConflict {
 			return nil, tx.s.claims.conflict()
+		}
+		if stale := tx.outdated(); stale != nil && !tx.s.ids.isDropper(o, tx) {
+			err = stale
 		}
 		return nil, err
 	}
@@ -119,7 +126,12 @@ func (tx *txn) Insert(ctx context.Context, t storage.TableID, doc []byte) (stora
 	if err != nil {
 		return 0, err
 	}
-	id, err := tx.s.nextID(ctx, o)
+	var id storage.RecordID
+	if tx.isAlone(o) {
+		id, err = tx.orderedID(ctx, o)
+	} else {
+		id, err = tx.s.nextID(ctx, o)
+	}
 	if err != nil {
 		return 0, err
 	}

@@ -1,0 +1,239 @@
+package database
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/archelon-db/archelon/internal/catalog"
+	"github.com/archelon-db/archelon/internal/mongoerr"
+	"github.com/archelon-db/archelon/internal/storage"
+)
+
+// Of a store that several processes share, the definitions kept in memory may be
+// outdated. Each operation goes by one version of them, and each of its transactions
+// expects that version: an operation that has planned with an older one fails with
+// its first statement, before it has done anything, and starts again. An operation
+// that has not begun a transaction, because it found no collection, say, is checked
+// when it is over (Outdated).
+
+// definitions are what an operation goes by.
+func (d *DB) definitions(op *Op) *catalog.Snapshot {
+	switch {
+	case !d.shared || op == nil:
+		return d.catalog.Snapshot()
+	case op.defs == nil:
+		op.defs = d.catalog.Snapshot()
+	}
+	return op.defs
+}
+
+// expect completes the options of a transaction that reads for an operation.
+func (op *Op) expect(o storage.TxnOptions) storage.TxnOptions {
+	if op != nil && op.defs != nil && o.At == nil {
+		o.Expect = op.defs.Version()
+	}
+	return o
+}
+
+// latest is the time of the newest commit that is visible: in a shared store other
+// processes may have committed since this one has looked.
+func (d *DB) latest() uint64 {
+	if d.shared {
+		txn := d.engine.Begin(storage.TxnOptions{ReadOnly: true})
+		defer txn.Rollback()
+		return max(uint64(txn.Snapshot()), d.engine.Clock().Applied())
+	}
+	return d.engine.Clock().Applied()
+}
+
+// IsShared says whether other processes have the data, too.
+func (d *DB) IsShared() bool { return d.shared }
+
+// Refresh makes sure that the definitions known are those of a moment after the call.
+func (d *DB) Refresh(ctx context.Context) error {
+	return clientError(ctx, d.catalog.Refresh(ctx, d.catalog.Snapshot()))
+}
+
+// Touch tells the other processes, in a transaction, to read settings again.
+func (d *DB) Touch(ctx context.Context, txn storage.Txn) error { return d.catalog.Touch(ctx, txn) }
+
+// Outdated says whether an operation has gone by definitions that were outdated when it
+// began, and has therefore done nothing. It is to be run again then.
+func (d *DB) Outdated(ctx context.Context, op *Op, began time.Time) (bool, error) {
+	if op.wrote || op.defs == nil || op.Txn != nil || op.At != nil || op.defs.KnownSince(began) {
+		return false, nil
+	}
+	if err := d.catalog.Refresh(ctx, op.defs); err != nil {
+		return false, clientError(ctx, err)
+	}
+	return !op.defs.KnownSince(began), nil
+}
+
+// CatchUp is called after operations of which one has failed. It says whether that was
+// because another process has changed what the operation went by, and they are to be run
+// again: they have done nothing, or what they have done is in the record of a retryable
+// write.
+func (d *DB) CatchUp(ctx context.Context, ops []*Op, failure error) (again bool, err error) {
+	var stale *storage.StaleError
+	if !errors.As(failure, &stale) {
+		return false, nil
+	}
+	if catalog.IsStale(failure) {
+		if slices.ContainsFunc(ops, func(op *Op) bool { return op.wrote }) {
+			return false, nil
+		}
+		err = d.catalog.Refresh(ctx, d.catalog.Snapshot())
+	}
+	return err == nil, clientError(ctx, err)
+}
+
+// reloaded takes over what has been changed by another process.
+func (d *DB) reloaded(ctx context.Context, txn storage.Txn, before, after *catalog.Snapshot) error {
+	if err := d.readQuerySettings(ctx, txn); err != nil {
+		return err
+	}
+	if d.OnReload != nil {
+		if err := d.OnReload(ctx); err != nil {
+			return err
+		}
+	}
+	left := map[catalog.UUID]bool{}
+	for _, db := range after.Databases() {
+		for _, coll := range after.Collections(db) {
+			left[coll.UUID] = true
+		}
+	}
+	for _, db := range before.Databases() {
+		for _, coll := range before.Collections(db) {
+			now := after.Collection(db, coll.Name)
+			if now == coll || coll.Guard == nil {
+				continue
+			}
+			d.plans.forget(coll)
+			if now == nil || now.Guard != coll.Guard {
+				coll.Guard.Arrivals.Announce() // that nothing may arrive any more
+			}
+			if !left[coll.UUID] {
+				d.tallies.forget(coll.UUID)
+			}
+		}
+	}
+	d.wakeLog(after)
+	return nil
+}
+
+// wakeLog follows a change of the oplog's size.
+func (d *DB) wakeLog(after *catalog.Snapshot) {
+	if log := after.Collection(oplogNS.DB, oplogNS.Coll); d.oplog != nil && log != nil && log.Capped != nil {
+		d.oplog.trim.mu.Lock()
+		defer d.oplog.trim.mu.Unlock()
+		d.oplog.trim.resize(log.Capped.Size)
+	}
+}
+
+// watchOthers learns of what other processes do while nobody asks, until ctx ends.
+func (d *DB) watchOthers(ctx context.Context) {
+	pause := time.NewTicker(watchPause)
+	defer pause.Stop()
+	for {
+		_, grown := d.engine.Durable()
+		select {
+		case <-grown:
+		case <-ctx.Done():
+			return
+		}
+		snap := d.catalog.Snapshot()
+		if err := d.catalog.Refresh(ctx, snap); err != nil && ctx.Err() == nil {
+			d.log.Debug("definitions not read", "error", err)
+		}
+		for _, coll := range d.cappedWatched(snap) {
+			coll.Guard.Arrivals.Announce()
+		}
+		select {
+		case <-pause.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// watchPause is the least time between two looks at what other processes did.
+const watchPause = 20 * time.Millisecond
+
+// cappedWatched are the capped collections: readers may wait at their ends.
+func (d *DB) cappedWatched(snap *catalog.Snapshot) []*catalog.Collection {
+	var list []*catalog.Collection
+	for _, db := range snap.Databases() {
+		for _, coll := range snap.Collections(db) {
+			if coll.Capped != nil && coll.Guard.Arrivals.Awaited() {
+				list = append(list, coll)
+			}
+		}
+	}
+	return list
+}
+
+// writeOptions are the options of a transaction in which one operation writes a
+// collection.
+func (d *DB) writeOptions(op *Op, snap *catalog.Snapshot, coll *catalog.Collection) storage.TxnOptions {
+	o := storage.TxnOptions{NoSync: op.NoSync, ConflictWait: conflictWait}
+	if !d.shared {
+		return o
+	}
+	o.Expect = snap.Version()
+	if op.Expect != nil {
+		o.Expect = append(slices.Clip(o.Expect), op.Expect()...)
+	}
+	if coll.Capped != nil {
+		o.Alone = []storage.TableID{coll.Table}
+	} else {
+		o.Hold = coll.Table
+	}
+	return o
+}
+
+// beginShared takes a transaction's snapshot in a shared store, with the definitions
+// that belong to it.
+func (t *Transaction) beginShared() error {
+	ctx := context.Background()
+	t.txn.Rollback()
+	t.db.takeSlot(&t.slot)
+	for {
+		snap := t.db.catalog.Snapshot()
+		opts := t.options
+		opts.Expect = snap.Version()
+		txn := t.db.engine.Begin(opts)
+		_, err := txn.GetMeta(ctx, snap.Version()[0].Key)
+		if err == nil {
+			t.snap, t.txn, t.pending = snap, txn, t.db.catalog.Pending(txn)
+			return nil
+		}
+		txn.Rollback()
+		if !catalog.IsStale(err) {
+			return err
+		}
+		if err := t.db.catalog.Refresh(ctx, snap); err != nil {
+			return err
+		}
+	}
+}
+
+// holdShared keeps a collection's definition from being changed by other processes,
+// before the transaction's first write to it.
+func (t *Transaction) holdShared(ctx context.Context, coll *catalog.Collection) error {
+	p := t.parts[Namespace{DB: coll.DB, Coll: coll.Name}]
+	if !t.db.shared || p.heldShared || t.pending.Has(coll) {
+		return nil
+	}
+	txn, ok := t.txn.(storage.SharedTxn)
+	if !ok {
+		return mongoerr.New(mongoerr.InternalError, "the transaction is not one of a shared store")
+	}
+	if err := txn.Hold(ctx, coll.Table, coll.Key()); err != nil {
+		return err
+	}
+	p.heldShared = true
+	return nil
+}

@@ -1,0 +1,79 @@
+package pgstore
+
+// minAppends is how many log records go as arrays.
+const minAppends = 4
+
+// appendSQL inserts a log record under the time that the commit has just drawn,
+// less $1, and stamps it: that time less $4 at $3, the time before it at $5.
+func (s *Store) appendSQL(table string) string {
+	return s.stampSQL(table, "(SELECT $1::int8 AS n, $2::bytea AS doc, $3::int8 AS at, $4::int8 AS back, $5::int8 AS prev)")
+}
+
+// appendManySQL is appendSQL for arrays of all of these.
+func (s *Store) appendManySQL(table string) string {
+	return s.stampSQL(table, "unnest($1::int8[], $2::bytea[], $3::int8[], $4::int8[], $5::int8[])")
+}
+
+// commitSQL draws the time of a commit, $1 to $3, and inserts its only log record.
+func (s *Store) commitSQL(table string) string {
+	return "WITH p AS (" + s.sql.commit + ") " + s.insertSQL(table, "SELECT p.pos AS id, r.* FROM p, (SELECT $4::bytea AS doc, "+
+		"$5::int8 AS at, $6::int8 AS back, $7::int8 AS prev) r") + " RETURNING rid"
+}
+
+func (s *Store) stampSQL(table, rows string) string {
+	return s.insertSQL(table, "SELECT currval('"+s.schema+".clock') - n AS id, r.* FROM "+rows+" AS r(n, doc, at, back, prev)")
+}
+
+// insertSQL inserts rows of (id, doc, at, back, prev), stamped.
+func (s *Store) insertSQL(table, rows string) string {
+	le8 := s.schema + ".le8"
+	return "INSERT INTO " + table + " (rid, doc) SELECT id, CASE WHEN prev <= 0 THEN d ELSE overlay(d PLACING " + le8 +
+		"(id - 1) FROM prev::int4 + 1) END FROM (SELECT id, prev, CASE WHEN at < 0 THEN doc ELSE overlay(doc PLACING " +
+		le8 + "(id - back) FROM at::int4 + 1) END AS d FROM (" + rows + ") v) w"
+}
+
+// sendPlaced queues what draws the time of a commit together with its only log
+// record.
+func (tx *txn) sendPlaced(last []byte, placed func([][]byte)) {
+	c, a := tx.c, tx.appends[0]
+	a.setWall(tx.s.clock.Now().UnixMilli())
+	c.add(a.o.sql.commitLog, placed, c.i8(1), last, c.i8(int64(c.pg.PID())), a.doc, c.i8(int64(a.stamp.Time)),
+		c.i8(int64(a.stamp.Back)), c.i8(int64(a.stamp.Prev)))
+}
+
+// sendAppends queues the log records of a commit that has drawn a number of times.
+func (tx *txn) sendAppends(times int) {
+	c := tx.c
+	wall := tx.s.clock.Now().UnixMilli()
+	n := 0
+	for rest := tx.appends; len(rest) > 0; {
+		run := 1
+		for run < min(len(rest), maxQueued) && rest[run].o == rest[0].o {
+			run++
+		}
+		if run < minAppends {
+			run = 1
+		}
+		ids, docs := array{elem: oidInt8}, array{elem: oidBytea}
+		at, back, prev := array{elem: oidInt8}, array{elem: oidInt8}, array{elem: oidInt8}
+		for _, a := range rest[:run] {
+			if !a.stamp.Same {
+				n++
+			}
+			a.setWall(wall)
+			if run == 1 {
+				c.add(a.o.sql.appendLog, nil, c.i8(int64(times-n)), a.doc, c.i8(int64(a.stamp.Time)), c.i8(int64(a.stamp.Back)), c.i8(int64(a.stamp.Prev)))
+				continue
+			}
+			ids.addInt(int64(times - n))
+			docs.add(a.doc)
+			at.addInt(int64(a.stamp.Time))
+			back.addInt(int64(a.stamp.Back))
+			prev.addInt(int64(a.stamp.Prev))
+		}
+		if run > 1 {
+			c.add(rest[0].o.sql.appendMany, nil, ids.bytes(), docs.bytes(), at.bytes(), back.bytes(), prev.bytes())
+		}
+		rest = rest[run:]
+	}
+}
