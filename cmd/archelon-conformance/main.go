@@ -23,16 +23,18 @@ func main() {
 }
 
 // serve starts a server of this process on a storage engine; "postgres" also starts
-// a PostgreSQL server for it.
+// a PostgreSQL server for it, and may have parameters of the address behind it, as in
+// "postgres?shared=false".
 func serve(ctx context.Context, storage string) (addr string, stop func(), err error) {
-	if storage != "postgres" {
+	name, parameters, _ := strings.Cut(storage, "?")
+	if name != "postgres" {
 		return serveOn(ctx, storage)
 	}
 	pg, err := pgharness.Start(map[string]string{"fsync": "off"})
 	if err != nil {
 		return "", nil, err
 	}
-	addr, end, err := serveOn(ctx, pg.SocketURL())
+	addr, end, err := serveOn(ctx, pg.SocketURL()+"&"+parameters)
 	if err != nil {
 		return "", nil, errors.Join(err, pg.Close())
 	}

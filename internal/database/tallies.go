@@ -1,6 +1,7 @@
 package database
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -53,6 +54,14 @@ type tallies struct {
 	next    uint32
 	rows    map[tallyRow]tally
 	late    map[catalog.UUID]int64 // changes of size that are in no row yet
+	log     logTally
+}
+
+// logTally is what has been counted of the oplog behind its pieces, so that the next to
+// ask counts only what has come since.
+type logTally struct {
+	from, through storage.RecordID // counted are those from one to the other; 0 if there were none
+	sum           tally
 }
 
 // tallyRow names a row.
@@ -262,22 +271,60 @@ func (d *DB) logCounts(ctx context.Context, txn storage.Txn, coll *catalog.Colle
 			sum, from = sum.add(tally{p.count, p.bytes}), p.last
 		}
 	}
-	rest, err := countRecords(ctx, txn, coll.Table, from+1)
+	if coll.Table != d.oplog.table {
+		rest, err := countRecords(ctx, txn, coll.Table, from+1)
+		return sum.add(rest), err
+	}
+	rest, err := d.countOn(ctx, txn, from+1)
 	return sum.add(rest), err
+}
+
+// countOn counts the oplog from an id on, beginning with what was counted last time if
+// the transaction sees all of that.
+func (d *DB) countOn(ctx context.Context, txn storage.Txn, from storage.RecordID) (tally, error) {
+	d.tallies.mu.Lock()
+	known := d.tallies.log
+	d.tallies.mu.Unlock()
+	if known.from != from {
+		known = logTally{from: from}
+	}
+	more, last, err := countBehind(ctx, txn, d.oplog.table, from, known.through)
+	if errors.Is(err, storage.ErrNotFound) { // the last one is gone, or the transaction is older
+		known = logTally{from: from}
+		more, last, err = countBehind(ctx, txn, d.oplog.table, from, 0)
+	}
+	if err != nil {
+		return tally{}, err
+	}
+	known.sum, known.through = known.sum.add(more), max(last, known.through)
+	d.tallies.mu.Lock()
+	d.tallies.log = known
+	d.tallies.mu.Unlock()
+	return known.sum, nil
 }
 
 // countRecords counts the records of a table from an id on.
 func countRecords(ctx context.Context, txn storage.Txn, table storage.TableID, from storage.RecordID) (tally, error) {
-	var sum tally
-	it, err := txn.Scan(ctx, table, storage.RecordRange{Min: from})
+	sum, _, err := countBehind(ctx, txn, table, from, 0)
+	return sum, err
+}
+
+// countBehind counts the records of a table from an id on or, if there is another one,
+// behind that, which is ErrNotFound if the transaction does not see it. It returns the last
+// record's id too, 0 if there is none.
+func countBehind(ctx context.Context, txn storage.Txn, table storage.TableID, from, behind storage.RecordID) (sum tally, last storage.RecordID, err error) {
+	it, err := txn.Scan(ctx, table, storage.RecordRange{Min: max(from, behind)})
 	if err != nil {
-		return sum, err
+		return sum, 0, err
 	}
 	defer it.Close()
-	for it.Next() {
-		sum = sum.add(tally{1, int64(len(it.Doc()))})
+	if behind != 0 && (!it.Next() || it.ID() != behind) {
+		return sum, 0, cmp.Or(it.Err(), storage.ErrNotFound)
 	}
-	return sum, it.Err()
+	for it.Next() {
+		sum, last = sum.add(tally{1, int64(len(it.Doc()))}), it.ID()
+	}
+	return sum, last, it.Err()
 }
 
 // joinCounts makes the counts those of a shared store. What a process that had the store

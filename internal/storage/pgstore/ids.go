@@ -174,16 +174,12 @@ func (ids *idSet) load(ctx context.Context, c *conn) error {
 	places := map[uint32]place{}
 	c.add(s.sql.objects, func(v [][]byte) {
 		key := objectKey{byte(int64Of(v[0])), uint32(int64Of(v[1]))}
-		at := place{string(v[5]), string(v[6])}
+		at := place{string(v[4]), string(v[5])}
 		if key.kind == kindTable {
 			places[key.id] = at
-		}
-		dropped, table := int64Of(v[4]) != 0, uint32(int64Of(v[2]))
-		switch {
-		case dropped:
-		case key.kind == kindTable:
 			found[key] = s.newTable(key.id, at)
-		default:
+		} else {
+			table := uint32(int64Of(v[2]))
 			found[key] = s.newIndex(key.id, table, int64Of(v[3]) != 0, at, s.tableAt(places, table))
 		}
 	})

@@ -256,10 +256,6 @@ func rollback(ctx context.Context, c *conn, err error) error {
 // sweepNamespaces drops the schemas of databases that have no collections. One in
 // which somebody else has put something stays.
 func (s *Store) sweepNamespaces(ctx context.Context, c *conn) error {
-	if !s.naming.TryLock() {
-		return nil // somebody is about to use one
-	}
-	defer s.naming.Unlock()
 	type pair struct{ database, name string }
 	var empty []pair
 	c.add(s.sql.emptyNamespaces, func(v [][]byte) { empty = append(empty, pair{string(v[0]), string(v[1])}) })
@@ -267,20 +263,32 @@ func (s *Store) sweepNamespaces(ctx context.Context, c *conn) error {
 		return err
 	}
 	for _, p := range empty {
-		s.namespaces.Delete(p.database)
-		c.once("BEGIN")
-		c.once("SET LOCAL lock_timeout = '50ms'")
-		c.add(s.sql.dropNamespace, nil, []byte(p.database))
-		if p.name != s.config.schema {
-			c.once("DROP SCHEMA IF EXISTS " + quoted(p.name) + " RESTRICT")
+		if err := s.dropNamespace(ctx, c, p.database, p.name); err != nil {
+			return err
 		}
-		c.once("COMMIT")
-		if err := c.run(ctx); err != nil {
-			if err := rollback(ctx, c, err); c.broken {
-				return err
-			}
-			s.log.Debug("a schema is still in use", "schema", p.name, "error", err)
+	}
+	return nil
+}
+
+// dropNamespace drops the schema of a database if nothing is in it any more.
+func (s *Store) dropNamespace(ctx context.Context, c *conn, database, name string) error {
+	if !s.naming.TryLock() {
+		return nil // somebody is about to use one
+	}
+	defer s.naming.Unlock()
+	s.namespaces.Delete(database)
+	c.once("BEGIN")
+	c.once("SET LOCAL lock_timeout = '50ms'")
+	c.add(s.sql.dropNamespace, nil, []byte(database))
+	if name != s.config.schema {
+		c.once("DROP SCHEMA IF EXISTS " + quoted(name) + " RESTRICT")
+	}
+	c.once("COMMIT")
+	if err := c.run(ctx); err != nil {
+		if err := rollback(ctx, c, err); c.broken {
+			return err
 		}
+		s.log.Debug("a schema is still in use", "schema", name, "error", err)
 	}
 	return nil
 }

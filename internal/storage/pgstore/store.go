@@ -80,17 +80,17 @@ func (s *Store) prepareSQL() {
 		scanMetaUpTo: "SELECT key, value FROM " + n + ".meta WHERE key >= $1 AND key < $2 ORDER BY key",
 		block: "INSERT INTO " + n + ".blocks AS b VALUES ($1, $2::int8 + $3::int8) ON CONFLICT (id) DO UPDATE SET next = b.next + $3::int8 " +
 			"RETURNING next",
-		ddl: "SELECT nextval('" + n + ".ddl')",
-		objects: "SELECT ascii(kind)::int8, id, tbl, uniq::int::int8, (dropped IS NOT NULL)::int::int8, namespace, relation FROM " + n +
-			".ids ORDER BY kind",
+		ddl:     "SELECT nextval('" + n + ".ddl')",
+		objects: "SELECT ascii(kind)::int8, id, tbl, uniq::int::int8, namespace, relation FROM " + n + ".ids WHERE dropped IS NULL ORDER BY kind",
 		setPlace: "UPDATE " + n + ".ids SET namespace = $3, relation = $4, database = $5, collection = $6, index_name = $7 " +
 			"WHERE kind = $1 AND id = $2",
 		rename:       "UPDATE " + n + ".ids SET database = $2, collection = $3 WHERE kind = 't' AND id = $1",
 		namespace:    "SELECT namespace FROM " + n + ".databases WHERE database = $1",
 		addNamespace: "INSERT INTO " + n + ".databases VALUES ($1, $2)",
-		emptyNamespaces: "SELECT database, namespace FROM " + n + ".databases d WHERE NOT EXISTS " +
-			"(SELECT 1 FROM " + n + ".ids i WHERE i.namespace = d.namespace) LIMIT " + strconv.Itoa(sweepSize),
-		dropNamespace: "DELETE FROM " + n + ".databases WHERE database = $1",
+		emptyNamespaces: "SELECT database, namespace FROM " + n + ".databases WHERE namespace NOT IN " +
+			"(SELECT namespace FROM " + n + ".ids WHERE namespace IS NOT NULL) LIMIT " + strconv.Itoa(sweepSize),
+		dropNamespace: "DELETE FROM " + n + ".databases d WHERE database = $1 AND NOT EXISTS " +
+			"(SELECT 1 FROM " + n + ".ids i WHERE i.namespace = d.namespace)",
 	}
 }
 

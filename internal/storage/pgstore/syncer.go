@@ -33,7 +33,8 @@ type syncer struct {
 	durable   uint64
 	grown     chan struct{} // closed when durable grows; nil if nobody asked
 
-	ddl int64 // the version of the catalogue that was loaded; owned by the round
+	ddl   int64              // the version of the catalogue that is known; owned by the round
+	owned map[int64]struct{} // versions after it that this process has made; guarded by mu
 }
 
 func (y *syncer) init(s *Store) { y.s = s }
@@ -276,16 +277,16 @@ func (y *syncer) poll(ctx context.Context) error {
 
 func (y *syncer) look(ctx context.Context, c *conn) error {
 	n := y.s.schema
-	v, err := c.query(ctx, "SELECT COALESCE(max(pos), 0), (SELECT 1 + last_value + is_called::int FROM "+n+".ddl) FROM "+n+".commits")
+	v, err := c.query(ctx, "SELECT COALESCE(max(pos), 0), (SELECT last_value + is_called::int FROM "+n+".ddl) FROM "+n+".commits")
 	if err != nil {
 		return err
 	}
-	if y.stale.Swap(false) || y.ddl == 0 || v[1] != y.ddl && y.s.config.Shared {
+	if y.stale.Swap(false) || y.ddl == 0 || y.foreign(v[1]) {
 		if err := y.s.ids.load(ctx, c); err != nil {
 			return err
 		}
-		y.ddl = v[1]
 	}
+	y.ddl = v[1]
 	if pos := uint64(v[0]); pos > 0 {
 		y.note(pos)
 	}
@@ -296,6 +297,34 @@ func (y *syncer) look(ctx context.Context, c *conn) error {
 		return y.flush(c)
 	}
 	return nil
+}
+
+// own notes a change of the catalogue that this process has committed, by the number it
+// drew from the sequence ddl: it need not be read back.
+func (y *syncer) own(drawn int64) {
+	y.mu.Lock()
+	defer y.mu.Unlock()
+	if y.owned == nil {
+		y.owned = map[int64]struct{}{}
+	}
+	y.owned[drawn+1] = struct{}{}
+}
+
+// foreign says whether another process may have changed the catalogue between the
+// version that is known and a newer one, and forgets what this process did until then.
+func (y *syncer) foreign(version int64) bool {
+	y.mu.Lock()
+	defer y.mu.Unlock()
+	known := 0
+	for v := range y.owned {
+		if v <= version {
+			if v > y.ddl {
+				known++
+			}
+			delete(y.owned, v)
+		}
+	}
+	return y.s.config.Shared && int64(known) != version-y.ddl
 }
 
 // reload reads the catalogue again.

@@ -46,6 +46,7 @@ type txn struct {
 	seq     uint64 // of the snapshot, or unseen
 	at      *retained
 	pos     storage.Position // of the snapshot, if known
+	ddl     int64            // the number of its change of the catalogue, 0 if there is none
 	lastPos uint64           // of the commit, as its statement returns it
 
 	claims  []uint64
@@ -453,6 +454,9 @@ func (tx *txn) commitWrites(ctx context.Context, direct bool) (uint64, error) {
 	}
 	tx.s.syncer.note(last)
 	tx.s.commits.Add(1)
+	if tx.ddl != 0 {
+		tx.s.syncer.own(tx.ddl)
+	}
 	if len(tx.drops) > 0 {
 		tx.s.dropped.Store(true)
 	}
@@ -470,7 +474,7 @@ func (tx *txn) sendCommit() int {
 	}
 	tx.sendRenames()
 	if len(tx.drops) > 0 || tx.creates() {
-		c.add(s.sql.ddl, nil)
+		c.add(s.sql.ddl, func(v [][]byte) { tx.ddl = int64Of(v[0]) })
 	}
 	for _, t := range tx.cuts {
 		c.add(t.o.sql.truncate, nil, c.i8(int64(t.before)))

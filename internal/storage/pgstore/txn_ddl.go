@@ -135,7 +135,10 @@ func (s *Store) sweepSome(ctx context.Context, c *conn) (more bool, err error) {
 		return false, err
 	}
 	if len(gone) == 0 {
-		return waiting, s.sweepNamespaces(ctx, c)
+		if waiting {
+			return true, nil
+		}
+		return false, s.sweepNamespaces(ctx, c)
 	}
 	c.once("BEGIN")
 	c.once("SET LOCAL lock_timeout = '50ms'")
@@ -144,7 +147,8 @@ func (s *Store) sweepSome(ctx context.Context, c *conn) (more bool, err error) {
 			c.once(sql)
 		}
 	}
-	c.add(s.sql.ddl, nil)
+	ddl := int64(0)
+	c.add(s.sql.ddl, func(v [][]byte) { ddl = int64Of(v[0]) })
 	c.once("COMMIT")
 	if err := c.run(ctx); err != nil {
 		if !c.broken {
@@ -153,5 +157,6 @@ func (s *Store) sweepSome(ctx context.Context, c *conn) (more bool, err error) {
 		}
 		return false, err
 	}
+	s.syncer.own(ddl)
 	return waiting || len(gone) == sweepSize, s.sweepNamespaces(ctx, c)
 }
