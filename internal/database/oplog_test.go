@@ -107,6 +107,7 @@ func TestOplogHasNoHoles(t *testing.T) {
 		t.Fatal(err)
 	}
 	const writers, each = 8, 100
+	seen, last := map[int32]bool{}, d.engine.Clock().Applied()
 	var work sync.WaitGroup
 	for w := range writers {
 		work.Go(func() {
@@ -120,7 +121,6 @@ func TestOplogHasNoHoles(t *testing.T) {
 			}
 		})
 	}
-	seen, last := map[int32]bool{}, d.engine.Clock().Applied()
 	deadline := time.Now().Add(20 * time.Second)
 	for len(seen) < writers*each && time.Now().Before(deadline) {
 		for _, e := range rawEntries(t, d, last) {
