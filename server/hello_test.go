@@ -32,7 +32,7 @@ func TestHelloPostures(t *testing.T) {
 	}{
 		{"standalone", State{}, "hello", "isWritablePrimary topologyVersion " + limits + " readOnly ok"},
 		{"standalone old name", State{}, "isMaster", "ismaster topologyVersion " + limits + " readOnly ok"},
-		{"router", State{Posture: Router}, "ismaster", "ismaster msg topologyVersion " + limits + " ok"},
+		{"router", State{Posture: Router}, "ismaster", "ismaster msg topologyVersion " + limits + " readOnly ok"},
 		{"one member", State{Posture: ReplicaSet, SetName: "rs0", SetVersion: 1}, "hello",
 			"topologyVersion hosts setName setVersion isWritablePrimary secondary primary me electionId " + limits + " readOnly ok"},
 		{"secondary", State{Posture: ReplicaSet, SetName: "rs0", Role: RoleSecondary, Hosts: []string{"a:1", "b:2"}, Primary: "a:1", Me: "b:2"},

@@ -39,9 +39,7 @@ func (h *Hello) answer(ctx context.Context, req *Request, reply *Reply, args *he
 	b = bsonval.AppendElement(b, "connectionId", bsonval.Int32(int32(req.Conn.ID())))
 	b = bsonval.AppendElement(b, "minWireVersion", bsonval.Int32(MinWireVersion))
 	b = bsonval.AppendElement(b, "maxWireVersion", bsonval.Int32(MaxWireVersion))
-	if t.state.Posture != Router {
-		b = bsonval.AppendElement(b, "readOnly", bsonval.False)
-	}
+	b = bsonval.AppendElement(b, "readOnly", bsonval.False)
 	reply.Buf = h.appendCompression(b, req.Conn, args)
 	return h.appendAuth(ctx, req, reply, args)
 }

@@ -19,7 +19,7 @@ type Catalog struct {
 	// Reloaded, if set, is called with the definitions before and after another process
 	// has changed them, and with the transaction that reads them. It is set before
 	// the catalog is used.
-	Reloaded func(ctx context.Context, txn storage.Txn, before, after *Snapshot) error
+	Reloaded func(ctx context.Context, before, after *Snapshot) error
 
 	engine  storage.Engine
 	shared  bool // other processes may change the definitions

@@ -111,7 +111,7 @@ func (c *Catalog) Refresh(ctx context.Context, known *Snapshot) error {
 		return err
 	}
 	if c.Reloaded != nil {
-		if err := c.Reloaded(ctx, txn, known, snap); err != nil {
+		if err := c.Reloaded(ctx, known, snap); err != nil {
 			return err
 		}
 	}

@@ -154,7 +154,7 @@ func (w *writer) excess(ctx context.Context, inserted storage.RecordID) ([]targe
 // ConvertToCapped makes a collection capped. It keeps its options and, of its
 // documents, the last ones that fit; it loses its indexes but that on _id.
 func (d *DB) ConvertToCapped(ctx context.Context, ns Namespace, size int64) error {
-	temp := Namespace{DB: ns.DB, Coll: fmt.Sprintf("tmp%05d.convertToCapped.%s", d.temporaryNumber(), ns.Coll)}
+	temp := Namespace{DB: ns.DB, Coll: fmt.Sprintf("tmp%05d.convertToCapped.%s", d.temporaryNumber()%100000, ns.Coll)}
 	if len(temp.DB)+1+len(temp.Coll) > maxNamespaceBytes {
 		return mongoerr.New(mongoerr.InvalidNamespace, "Cannot generate temporary collection namespace for %s: it is too long", ns)
 	}

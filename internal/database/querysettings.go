@@ -93,26 +93,33 @@ func (m settingsByHash) encode() bsonval.Doc {
 	return b.Build()
 }
 
-// loadQuerySettings reads the settings at start.
+// loadQuerySettings takes over what is stored, at start and when another process has
+// changed it.
 func (d *DB) loadQuerySettings(ctx context.Context) error {
+	d.settingsChange.Lock() // before the snapshot: changes of this process are not undone
+	defer d.settingsChange.Unlock()
 	txn := d.engine.Begin(storage.TxnOptions{ReadOnly: true})
 	defer txn.Rollback()
-	return d.readQuerySettings(ctx, txn)
+	m, err := readQuerySettings(ctx, txn)
+	if err == nil {
+		d.publishSettings(m)
+	}
+	return err
 }
 
-func (d *DB) readQuerySettings(ctx context.Context, txn storage.Txn) error {
+// readQuerySettings reads the settings that are stored.
+func readQuerySettings(ctx context.Context, txn storage.Txn) (settingsByHash, error) {
+	m := settingsByHash{}
 	raw, err := txn.GetMeta(ctx, querySettingsKey)
 	if errors.Is(err, storage.ErrNotFound) {
-		d.publishSettings(nil)
-		return nil
+		return m, nil
 	}
 	if err == nil {
 		err = bsonval.Validate(raw)
 	}
 	if err != nil {
-		return fmt.Errorf("read query settings: %w", err)
+		return nil, fmt.Errorf("read query settings: %w", err)
 	}
-	m := settingsByHash{}
 	it := bsonval.Doc(raw).Clone().Iter()
 	for it.Next() {
 		v := it.Value().Doc()
@@ -123,8 +130,7 @@ func (d *DB) readQuerySettings(ctx context.Context, txn storage.Txn) error {
 		s.decode()
 		m[string(it.Key())] = s
 	}
-	d.publishSettings(m)
-	return nil
+	return m, nil
 }
 
 func (d *DB) publishSettings(m settingsByHash) {
@@ -148,44 +154,55 @@ func (d *DB) QuerySettings() map[string]*QuerySettings {
 func (d *DB) ChangeQuerySettings(ctx context.Context, hash string, change func(*QuerySettings) (*QuerySettings, error)) error {
 	d.settingsChange.Lock()
 	defer d.settingsChange.Unlock()
-	m := settingsByHash{}
-	maps.Copy(m, d.QuerySettings())
-	s, err := change(m[hash])
-	if err != nil {
-		return err
-	}
-	if s == nil {
-		if m[hash] == nil {
+	for attempt := 0; ; attempt++ {
+		m, err := d.storeSettings(ctx, hash, change)
+		switch {
+		case errors.Is(err, storage.ErrWriteConflict): // another process was faster
+			if err := pause(ctx, attempt); err != nil {
+				return clientError(ctx, err)
+			}
+		case err != nil:
+			return clientError(ctx, err)
+		default:
+			d.publishSettings(m)
+			d.plans.forget(nil)
 			return nil
 		}
+	}
+}
+
+// storeSettings changes the settings of a shape in the store, and returns all.
+func (d *DB) storeSettings(ctx context.Context, hash string, change func(*QuerySettings) (*QuerySettings, error)) (settingsByHash, error) {
+	txn := d.engine.Begin(storage.TxnOptions{})
+	defer txn.Rollback()
+	m, err := readQuerySettings(ctx, txn)
+	if err != nil {
+		return nil, err
+	}
+	s, err := change(m[hash])
+	switch {
+	case err != nil:
+		return nil, err
+	case s == nil && m[hash] == nil:
+		return m, nil
+	case s == nil:
 		delete(m, hash)
-	} else {
+	default:
 		s.decode()
 		m[hash] = s
 	}
 	raw := m.encode()
 	if len(raw) > bsonval.MaxDocumentBytes {
-		return mongoerr.New(mongoerr.BSONObjectTooLarge, "the query settings exceed 16 MiB together")
+		return nil, mongoerr.New(mongoerr.BSONObjectTooLarge, "the query settings exceed 16 MiB together")
 	}
-	for {
-		txn := d.engine.Begin(storage.TxnOptions{})
-		err := txn.PutMeta(ctx, querySettingsKey, raw)
-		if err == nil {
-			err = d.Touch(ctx, txn)
-		}
-		if err == nil {
-			_, err = txn.Commit(ctx)
-		}
-		txn.Rollback()
-		if errors.Is(err, storage.ErrWriteConflict) {
-			continue
-		}
-		if err == nil {
-			d.publishSettings(m)
-			d.plans.forget(nil)
-		}
-		return clientError(ctx, err)
+	if err := txn.PutMeta(ctx, querySettingsKey, raw); err != nil {
+		return nil, err
 	}
+	if err := d.Touch(ctx, txn); err != nil {
+		return nil, err
+	}
+	_, err = txn.Commit(ctx)
+	return m, err
 }
 
 // applySettings finds the settings of a command's shape, the outermost one's only.

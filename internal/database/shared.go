@@ -90,8 +90,8 @@ func (d *DB) CatchUp(ctx context.Context, ops []*Op, failure error) (again bool,
 }
 
 // reloaded takes over what has been changed by another process.
-func (d *DB) reloaded(ctx context.Context, txn storage.Txn, before, after *catalog.Snapshot) error {
-	if err := d.readQuerySettings(ctx, txn); err != nil {
+func (d *DB) reloaded(ctx context.Context, before, after *catalog.Snapshot) error {
+	if err := d.loadQuerySettings(ctx); err != nil {
 		return err
 	}
 	if d.OnReload != nil {
