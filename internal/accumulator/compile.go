@@ -63,9 +63,6 @@ func Operators() []Operator {
 	return list
 }
 
-// IsAccumulator says whether a name (with the dollar) is an accumulator.
-func IsAccumulator(name string) bool { return operators[name] != nil }
-
 // CompileField compiles one field of $group or of an output document,
 // {name: {$op: arg}}, and checks the field's name.
 func CompileField(c *expr.Compiler, name string, spec bsonval.Value) (*Factory, error) {

@@ -2,7 +2,6 @@ package bsonval
 
 import (
 	"encoding/binary"
-	"math"
 	"strconv"
 )
 
@@ -212,13 +211,4 @@ func ArrayOf(vs ...Value) Value {
 		b.Add(v)
 	}
 	return Array(b.Build())
-}
-
-// DoubleOrInt64 returns f as an int64 value if it is one exactly, else as a
-// double.
-func DoubleOrInt64(f float64) Value {
-	if f == math.Trunc(f) && f >= -1<<63 && f < 1<<63 {
-		return Int64(int64(f))
-	}
-	return Double(f)
 }

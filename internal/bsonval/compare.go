@@ -73,10 +73,8 @@ func CompareCollated(a, b Value, c Collator) int {
 	return 0
 }
 
-// CompareDocs compares two documents as embedded values: element by element by
+// compareDocs compares two documents as embedded values: element by element by
 // type order, then field name, then value; a prefix sorts first.
-func CompareDocs(a, b Doc) int { return compareDocs(a, b, nil) }
-
 func compareDocs(a, b Doc, c Collator) int {
 	ia, ib := a.Iter(), b.Iter()
 	for {

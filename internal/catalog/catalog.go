@@ -17,8 +17,7 @@ import (
 // Catalog is the store's catalog. All methods are safe for concurrent use.
 type Catalog struct {
 	// Reloaded, if set, is called with the definitions before and after another process
-	// has changed them, and with the transaction that reads them. It is set before
-	// the catalog is used.
+	// has changed them. It is set before the catalog is used.
 	Reloaded func(ctx context.Context, before, after *Snapshot) error
 
 	engine  storage.Engine

@@ -63,17 +63,6 @@ func Compile(filter bsonval.Doc, o Options) (*Matcher, error) {
 	return FromNode(root), nil
 }
 
-// CompileValue compiles the condition on one value that $pull takes: operators
-// ({$gt: 1}), or a plain value to be equal to. Its Matcher is for MatchValue
-// only.
-func CompileValue(condition bsonval.Value, o Options) (*Matcher, error) {
-	node, err := newParser(o).field("", condition.Clone())
-	if err != nil {
-		return nil, err
-	}
-	return FromNode(node), nil
-}
-
 // FromNode makes a matcher of a tree, or part of one.
 func FromNode(root Node) *Matcher {
 	return &Matcher{root: root, plan: planConjunction(root), needs: needsContext(root)}
@@ -127,16 +116,6 @@ func (m *Matcher) MatchIndex(c *expr.Context, d bsonval.Doc) (ok bool, index int
 		return false, -1, err
 	}
 	return true, index, nil
-}
-
-// MatchValue says whether a single value matches, for matchers of CompileValue.
-// The value is not traversed if it is an array.
-func (m *Matcher) MatchValue(c *expr.Context, v bsonval.Value) (bool, error) {
-	s := m.begin(c)
-	ok := m.root.matchValue(s, v)
-	err := s.err
-	m.end(s)
-	return ok && err == nil, err
 }
 
 // Deps notes the paths that a matcher reads.
