@@ -1,6 +1,7 @@
 package archelon
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -131,21 +132,13 @@ func (c *Config) ensureDefaults() {
 	if len(c.Listen) == 0 {
 		c.Listen = []string{DefaultListen}
 	}
-	if c.Data == "" {
-		c.Data = DefaultData
-	}
-	if c.Storage == "" {
-		c.Storage = StoragePebble
-	}
-	if c.SetName == "" {
-		c.SetName = DefaultSetName
-	}
+	c.Data = cmp.Or(c.Data, DefaultData)
+	c.Storage = cmp.Or(c.Storage, StoragePebble)
+	c.SetName = cmp.Or(c.SetName, DefaultSetName)
 	if c.CacheBytes == 0 {
 		c.CacheBytes = min(max(availableMemory()/8, 32<<20), 1<<30)
 	}
-	if c.ShutdownGrace == 0 {
-		c.ShutdownGrace = server.DefaultShutdownGrace
-	}
+	c.ShutdownGrace = cmp.Or(c.ShutdownGrace, server.DefaultShutdownGrace)
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}

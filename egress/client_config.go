@@ -1,6 +1,7 @@
 package egress
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strconv"
@@ -62,18 +63,10 @@ type ClientConfig struct {
 
 // EnsureDefaults fills zero fields.
 func (c *ClientConfig) EnsureDefaults() {
-	if c.HeartbeatInterval == 0 {
-		c.HeartbeatInterval = DefaultHeartbeatInterval
-	}
-	if c.ServerSelectionTimeout == 0 {
-		c.ServerSelectionTimeout = DefaultServerSelectionTimeout
-	}
-	if c.LocalThreshold == 0 {
-		c.LocalThreshold = DefaultLocalThreshold
-	}
-	if c.Conn.ConnectTimeout == 0 {
-		c.Conn.ConnectTimeout = DefaultConnectTimeout
-	}
+	c.HeartbeatInterval = cmp.Or(c.HeartbeatInterval, DefaultHeartbeatInterval)
+	c.ServerSelectionTimeout = cmp.Or(c.ServerSelectionTimeout, DefaultServerSelectionTimeout)
+	c.LocalThreshold = cmp.Or(c.LocalThreshold, DefaultLocalThreshold)
+	c.Conn.ConnectTimeout = cmp.Or(c.Conn.ConnectTimeout, DefaultConnectTimeout)
 }
 
 // Validate reports everything that is wrong with c.

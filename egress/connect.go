@@ -2,6 +2,7 @@ package egress
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"net"
@@ -34,9 +35,7 @@ type ConnConfig struct {
 // versions understand, and authenticates.
 func Connect(ctx context.Context, host Host, cfg *ConnConfig) (*Conn, error) {
 	timeout := cfg.ConnectTimeout
-	if timeout == 0 {
-		timeout = DefaultConnectTimeout
-	}
+	timeout = cmp.Or(timeout, DefaultConnectTimeout)
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	nc, err := dial(ctx, host, cfg)

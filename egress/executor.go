@@ -1,6 +1,7 @@
 package egress
 
 import (
+	"cmp"
 	"container/list"
 	"context"
 	"sync"
@@ -56,9 +57,7 @@ type RemoteWork func(ctx context.Context, response ResponseOnAny)
 
 // NewExecutor makes an executor. It runs nothing while it has nothing to do.
 func NewExecutor(cfg ExecutorConfig) *Executor {
-	if cfg.Workers == 0 {
-		cfg.Workers = DefaultWorkers
-	}
+	cfg.Workers = cmp.Or(cfg.Workers, DefaultWorkers)
 	return &Executor{
 		network: cfg.Network, workers: cfg.Workers, pending: map[*Callback]struct{}{}, idle: make(chan struct{}),
 	}

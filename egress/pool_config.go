@@ -1,6 +1,7 @@
 package egress
 
 import (
+	"cmp"
 	"context"
 	"time"
 )
@@ -65,16 +66,8 @@ func (c *PoolConfig) EnsureDefaults() {
 	if c.Controller == nil {
 		c.Controller = NewLimitController(Limits{})
 	}
-	if c.MaxWaiting == 0 {
-		c.MaxWaiting = DefaultMaxWaiting
-	}
-	if c.HostTimeout == 0 {
-		c.HostTimeout = DefaultHostTimeout
-	}
-	if c.RefreshRequirement == 0 {
-		c.RefreshRequirement = DefaultRefreshRequirement
-	}
-	if c.RefreshTimeout == 0 {
-		c.RefreshTimeout = DefaultRefreshTimeout
-	}
+	c.MaxWaiting = cmp.Or(c.MaxWaiting, DefaultMaxWaiting)
+	c.HostTimeout = cmp.Or(c.HostTimeout, DefaultHostTimeout)
+	c.RefreshRequirement = cmp.Or(c.RefreshRequirement, DefaultRefreshRequirement)
+	c.RefreshTimeout = cmp.Or(c.RefreshTimeout, DefaultRefreshTimeout)
 }

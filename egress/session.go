@@ -2,12 +2,12 @@ package egress
 
 import (
 	"context"
-	"crypto/rand"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/archelon-db/archelon/internal/bsonval"
+	"github.com/archelon-db/archelon/internal/uuid"
 )
 
 const (
@@ -53,10 +53,7 @@ func (p *sessionPool) take(timeout time.Duration) *session {
 			return s
 		}
 	}
-	s := &session{}
-	rand.Read(s.id[:])
-	s.id[6], s.id[8] = s.id[6]&0x0f|0x40, s.id[8]&0x3f|0x80 // a random UUID
-	return s
+	return &session{id: uuid.New()}
 }
 
 // give gives a session back.

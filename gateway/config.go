@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -54,12 +55,8 @@ type Config struct {
 }
 
 func (c *Config) ensureDefaults() {
-	if c.Quiesce == 0 {
-		c.Quiesce = DefaultQuiesce
-	}
-	if c.Retire == 0 {
-		c.Retire = DefaultRetire
-	}
+	c.Quiesce = cmp.Or(c.Quiesce, DefaultQuiesce)
+	c.Retire = cmp.Or(c.Retire, DefaultRetire)
 }
 
 // Table says which upstreams there are and what goes where. It is the `upstreams` and `routes` of a configuration file.
@@ -181,18 +178,10 @@ func clientConfig(uri string) (egress.ClientConfig, error) {
 	if err != nil {
 		return c, err
 	}
-	if c.ServerSelectionTimeout == 0 {
-		c.ServerSelectionTimeout = defaultSelection
-	}
-	if c.Conn.ConnectTimeout == 0 {
-		c.Conn.ConnectTimeout = defaultConnect
-	}
-	if c.HeartbeatInterval == 0 {
-		c.HeartbeatInterval = defaultHeartbeat
-	}
-	if c.Conn.AppName == "" {
-		c.Conn.AppName = "archelon-gateway"
-	}
+	c.ServerSelectionTimeout = cmp.Or(c.ServerSelectionTimeout, defaultSelection)
+	c.Conn.ConnectTimeout = cmp.Or(c.Conn.ConnectTimeout, defaultConnect)
+	c.HeartbeatInterval = cmp.Or(c.HeartbeatInterval, defaultHeartbeat)
+	c.Conn.AppName = cmp.Or(c.Conn.AppName, "archelon-gateway")
 	c.EnsureDefaults()
 	return c, c.Validate()
 }

@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"context"
-	"crypto/rand"
 	"runtime"
 	"slices"
 	"strings"
@@ -11,6 +10,7 @@ import (
 
 	"github.com/archelon-db/archelon/internal/bsonval"
 	"github.com/archelon-db/archelon/internal/mongoerr"
+	"github.com/archelon-db/archelon/internal/uuid"
 	"github.com/archelon-db/archelon/server"
 	"github.com/archelon-db/archelon/server/auth"
 )
@@ -127,9 +127,7 @@ func (g *Gateway) shutdown(_ context.Context, c *call, _ *server.Reply) error {
 
 // startSession makes the id of a session; each upstream learns of it when it first sees it.
 func (g *Gateway) startSession(_ context.Context, _ *call, reply *server.Reply) error {
-	var id sessionID
-	rand.Read(id[:])
-	id[6], id[8] = id[6]&0x0f|0x40, id[8]&0x3f|0x80 // a random UUID
+	id := uuid.New()
 	const uuidSubtype = 4
 	b := bsonval.NewBuilder().StartDoc("id").Value("id", bsonval.Binary(uuidSubtype, id[:])).End()
 	reply.AppendDoc(b.Int32("timeoutMinutes", server.LogicalSessionTimeoutMinutes).Build())

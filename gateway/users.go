@@ -5,6 +5,7 @@ import (
 
 	"github.com/archelon-db/archelon/internal/bsonval"
 	"github.com/archelon-db/archelon/internal/mongoerr"
+	"github.com/archelon-db/archelon/internal/uuid"
 	"github.com/archelon-db/archelon/server"
 	"github.com/archelon-db/archelon/server/auth"
 )
@@ -66,5 +67,5 @@ func isolateID(lsid bsonval.Doc, digest *[sha256.Size]byte) {
 	id := v.Bytes()
 	sum := sha256.Sum256(append(digest[:len(digest):len(digest)], id...))
 	copy(id, sum[:uuidLen])
-	id[6], id[8] = id[6]&0x0f|0x40, id[8]&0x3f|0x80
+	uuid.Mark((*[uuidLen]byte)(id))
 }

@@ -5,6 +5,7 @@ import (
 
 	"github.com/archelon-db/archelon/internal/bsonval"
 	"github.com/archelon-db/archelon/internal/mongoerr"
+	"github.com/archelon-db/archelon/internal/running"
 )
 
 // currentOp lists the running calls; further arguments are a filter.
@@ -35,7 +36,7 @@ func (s *Service) currentOp(_ *opContext, c *Call, _ bson.Raw) error {
 func (s *Service) killOp(_ *opContext, c *Call, req struct {
 	Op int64 `bson:"op"`
 }) error {
-	s.ops.kill(errInterrupted, func(c *Call) bool { return int64(c.op.id) == req.Op })
+	s.interrupt(running.ErrInterrupted, func(c *Call) bool { return int64(c.op.ID) == req.Op })
 	c.append("info", bsonval.String("attempting to kill op"))
 	return nil
 }

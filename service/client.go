@@ -2,7 +2,6 @@ package service
 
 import (
 	"context"
-	"crypto/rand"
 	"fmt"
 	"iter"
 	"sync"
@@ -13,6 +12,7 @@ import (
 	"github.com/archelon-db/archelon/egress"
 	"github.com/archelon-db/archelon/internal/bsonval"
 	"github.com/archelon-db/archelon/internal/mongoerr"
+	"github.com/archelon-db/archelon/internal/uuid"
 )
 
 const (
@@ -190,10 +190,7 @@ func (c *Client) take() *clientSession {
 		}
 		c.free = nil // those below have not been used for longer
 	}
-	s := &clientSession{}
-	rand.Read(s.id[:])
-	s.id[6], s.id[8] = s.id[6]&0x0f|0x40, s.id[8]&0x3f|0x80 // a random UUID
-	return s
+	return &clientSession{id: uuid.New()}
 }
 
 func (c *Client) give(s *clientSession) {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/archelon-db/archelon/internal/bsonval"
 	"github.com/archelon-db/archelon/internal/mongoerr"
+	"github.com/archelon-db/archelon/internal/running"
 	"github.com/archelon-db/archelon/server"
 )
 
@@ -117,7 +118,7 @@ func (s *Service) answerBatch(ctx *opContext, c *Call, st *stream, name string, 
 	b, n, open, err := st.batch(ctx, b, int(min(size, math.MaxInt32)), patience)
 	st.call.row.counts.documents.Add(int64(n))
 	if err != nil {
-		st.cancel(cause(ctx))
+		st.cancel(running.Cause(ctx))
 		s.cursors.forget(st)
 		return false, err
 	}
@@ -298,7 +299,7 @@ func (s *Service) nextBatch(ctx *opContext, c *Call, id int64, ns string, size i
 		s.park(st)
 		return false, mongoerr.New(mongoerr.BadValue, "cannot set maxTimeMS on getMore command for a non-awaitData cursor")
 	case st.timed:
-		ctx = &opContext{Context: ctx, call: c, deadline: time.Now().Add(st.left)}
+		ctx = &opContext{running.Context{Context: ctx, Limit: time.Now().Add(st.left)}, c}
 		defer ctx.release()
 	}
 	return s.answerBatch(ctx, c, st, "nextBatch", size, patience)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/archelon-db/archelon/internal/bsonval"
 	"github.com/archelon-db/archelon/internal/mongoerr"
+	"github.com/archelon-db/archelon/internal/running"
 	"github.com/archelon-db/archelon/server"
 )
 
@@ -84,13 +85,13 @@ func (s *Service) run(ctx context.Context, c *Call, start time.Time) error {
 		return nil
 	}
 	if c.maxTimeMS > 0 && !r.ownsMaxTime() {
-		c.op.ctx.deadline = start.Add(time.Duration(c.maxTimeMS) * time.Millisecond)
+		c.op.ctx.Limit = start.Add(time.Duration(c.maxTimeMS) * time.Millisecond)
 	}
-	c.op.ctx.Context, c.op.ctx.call = ctx, c
+	c.op.ctx.Context.Context, c.op.ctx.call = ctx, c
 	c.op.started = start
 	defer c.op.ctx.release()
-	s.ops.add(c)
-	defer s.ops.remove(c)
+	s.ops.Add(&c.op.Entry, c, uint64(c.req.Conn.ID()))
+	defer s.ops.Remove(&c.op.Entry)
 	return s.invoke(c)
 }
 
@@ -126,11 +127,7 @@ func (s *Service) panicked(r *row, p any) error {
 	return errPanic
 }
 
-var (
-	errPanic       = mongoerr.New(mongoerr.InternalError, "internal error: the command panicked")
-	errInterrupted = mongoerr.New(mongoerr.Interrupted, "operation was interrupted")
-	errTimedOut    = mongoerr.New(mongoerr.MaxTimeMSExpired, "operation exceeded time limit")
-)
+var errPanic = mongoerr.New(mongoerr.InternalError, "internal error: the command panicked")
 
 // failure turns the error of a call into what the client gets.
 func (c *Call) failure(err error) error {
@@ -141,9 +138,9 @@ func (c *Call) failure(err error) error {
 	if e == nil {
 		switch {
 		case errors.Is(err, context.DeadlineExceeded):
-			e = errTimedOut
+			e = running.ErrTimedOut
 		case errors.Is(err, context.Canceled):
-			e = errInterrupted
+			e = running.ErrInterrupted
 		default:
 			return fmt.Errorf("command %s: %w", c.row.Name, err)
 		}

@@ -125,7 +125,7 @@ func (s *Service) Drain(ctx context.Context) error {
 	err := s.await(ctx, func() bool { return s.running() == 0 && s.cursors.len() == 0 })
 	s.phase.Store(phaseStopped)
 	s.cancel(errShutdown)
-	s.ops.kill(errShutdown, func(*Call) bool { return true })
+	s.interrupt(errShutdown, func(*Call) bool { return true })
 	return err
 }
 

@@ -1,6 +1,7 @@
 package service
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -62,9 +63,7 @@ func (s *Service) UseLease(l Lease) error {
 	if err := l.validate(); err != nil {
 		return fmt.Errorf("lease of service %q: %w", s.name, err)
 	}
-	if l.TTL == 0 {
-		l.TTL = DefaultLeaseTTL
-	}
+	l.TTL = cmp.Or(l.TTL, DefaultLeaseTTL)
 	h := &leaseHolder{Lease: l, service: s, given: make(chan struct{})}
 	rand.Read(h.id[:])
 	s.lease = h
@@ -258,7 +257,7 @@ func (h *leaseHolder) stepDown() {
 	s := h.service
 	s.log.Info("instance is passive", "service", s.name, "set", h.SetName)
 	h.showPassive()
-	s.ops.kill(errSteppedDown, func(c *Call) bool { return c.row.needsActive() })
+	s.interrupt(errSteppedDown, func(c *Call) bool { return c.row.needsActive() })
 	for _, st := range s.cursors.all() {
 		if st.call.row.needsActive() {
 			st.cancel(errSteppedDown)
@@ -302,7 +301,7 @@ func (h *leaseHolder) retire(ctx context.Context) {
 		h.showPassive()
 		// The lease is renewed while work is being finished.
 		_ = s.await(ctx, h.idle)
-		s.ops.kill(errSteppedDown, func(c *Call) bool { return c.row.needsActive() })
+		s.interrupt(errSteppedDown, func(c *Call) bool { return c.row.needsActive() })
 		if err := h.release(context.WithoutCancel(ctx)); err != nil {
 			s.log.Warn("cannot give the lease away: it has to end by itself", "service", s.name, "set", h.SetName, "error", err)
 		}

@@ -3,88 +3,26 @@ package service
 import (
 	"fmt"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/archelon-db/archelon/internal/bsonval"
 	"github.com/archelon-db/archelon/internal/mongoerr"
+	"github.com/archelon-db/archelon/internal/running"
 )
-
-// operationShards spreads the running calls over locks, by connection.
-const operationShards = 32
-
-// operations are the calls that run now.
-type operations struct {
-	next   atomic.Int32
-	shards [operationShards]operationShard
-}
-
-type operationShard struct {
-	mu sync.Mutex // guards head and the links and contents of the calls in the list
-	// head is a doubly linked list.
-	head *Call
-	_    [40]byte // keeps shards on cache lines of their own
-}
 
 // operation is what a call is to currentOp and killOp. The fields are set before it is listed and change no more; the
 // request's bytes are valid while it is listed.
 type operation struct {
-	prev, next *Call
-	id         int32
-	started    time.Time
-	ctx        opContext
+	running.Entry[*Call]
+	started time.Time
+	ctx     opContext
 }
 
-func (o *operations) shard(c *Call) *operationShard {
-	return &o.shards[uint64(c.req.Conn.ID())%operationShards]
-}
-
-// add lists a call and gives it an id.
-func (o *operations) add(c *Call) {
-	c.op.id = o.next.Add(1)
-	s := o.shard(c)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	c.op.prev, c.op.next = nil, s.head
-	if s.head != nil {
-		s.head.op.prev = c
-	}
-	s.head = c
-}
-
-func (o *operations) remove(c *Call) {
-	s := o.shard(c)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if c.op.prev != nil {
-		c.op.prev.op.next = c.op.next
-	} else {
-		s.head = c.op.next
-	}
-	if c.op.next != nil {
-		c.op.next.op.prev = c.op.prev
-	}
-	c.op.prev, c.op.next = nil, nil
-}
-
-// each calls f for every running call while its shard is locked: f must not block.
-func (o *operations) each(f func(*Call)) {
-	for i := range o.shards {
-		s := &o.shards[i]
-		s.mu.Lock()
-		for c := s.head; c != nil; c = c.op.next {
-			f(c)
-		}
-		s.mu.Unlock()
-	}
-}
-
-// kill interrupts the calls that match.
-func (o *operations) kill(e *mongoerr.Error, match func(*Call) bool) {
-	o.each(func(c *Call) {
+// interrupt ends the calls that match with an error for their clients.
+func (s *Service) interrupt(e *mongoerr.Error, match func(*Call) bool) {
+	s.ops.Each(func(c *Call) {
 		if match(c) {
-			c.op.ctx.kill(e)
+			c.op.ctx.Kill(e)
 		}
 	})
 }
@@ -96,7 +34,7 @@ const opTimeFormat = "2006-01-02T15:04:05.000+00:00"
 func (s *Service) currentOps() []bsonval.Doc {
 	now := time.Now()
 	var list []bsonval.Doc
-	s.ops.each(func(c *Call) { list = append(list, s.describe(c, now.Sub(c.op.started).Microseconds())) })
+	s.ops.Each(func(c *Call) { list = append(list, s.describe(c, now.Sub(c.op.started).Microseconds())) })
 	return list
 }
 
@@ -112,7 +50,7 @@ func (s *Service) describe(c *Call, micros int64) bsonval.Doc {
 		b.Doc("clientMetadata", meta)
 	}
 	b.Bool("active", true).Str("currentOpTime", c.op.started.UTC().Format(opTimeFormat)).Bool("isFromUserConnection", true)
-	b.Int32("opid", c.op.id)
+	b.Int32("opid", c.op.ID)
 	if u := conn.User(); u != nil {
 		b.StartArray("effectiveUsers").Add(bsonval.Document(bsonval.NewBuilder().Str("user", u.Name).Str("db", u.DB).Build())).End()
 	}
@@ -120,7 +58,7 @@ func (s *Service) describe(c *Call, micros int64) bsonval.Doc {
 	b.Int64("secs_running", micros/1e6).Int64("microsecs_running", micros).Str("op", "command").Str("ns", c.db+".$cmd")
 	b.Str("service", s.name).Doc("command", shortened(c.req.Body))
 	b.Value("comment", c.generic.get(argComment))
-	if c.op.ctx.killed.Load() != nil {
+	if c.op.ctx.Killed() {
 		b.Bool("killPending", true)
 	}
 	return b.Build()

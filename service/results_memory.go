@@ -1,6 +1,7 @@
 package service
 
 import (
+	"cmp"
 	"container/list"
 	"context"
 	"encoding/hex"
@@ -47,12 +48,8 @@ var _ ResultStore = (*memoryResults)(nil)
 // NewMemoryResults returns a ResultStore for one instance: it keeps the latest result of each session until the session
 // has not been used for age (0 means DefaultResultAge), at most for max sessions (0 means DefaultMaxResults).
 func NewMemoryResults(age time.Duration, max int) ResultStore {
-	if age == 0 {
-		age = DefaultResultAge
-	}
-	if max == 0 {
-		max = DefaultMaxResults
-	}
+	age = cmp.Or(age, DefaultResultAge)
+	max = cmp.Or(max, DefaultMaxResults)
 	return &memoryResults{age: age, max: max, now: time.Now, sessions: map[string]*list.Element{}, used: list.New()}
 }
 

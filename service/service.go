@@ -1,6 +1,7 @@
 package service
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/archelon-db/archelon/internal/running"
 	"github.com/archelon-db/archelon/server"
 	"github.com/archelon-db/archelon/server/auth"
 )
@@ -84,15 +86,9 @@ func (c *Config) ensureDefaults() {
 	if c.Results == nil {
 		c.Results = NewMemoryResults(0, 0)
 	}
-	if c.CursorTimeout == 0 {
-		c.CursorTimeout = DefaultCursorTimeout
-	}
-	if c.MaxCursors == 0 {
-		c.MaxCursors = DefaultMaxCursors
-	}
-	if c.Quiesce == 0 {
-		c.Quiesce = DefaultQuiesce
-	}
+	c.CursorTimeout = cmp.Or(c.CursorTimeout, DefaultCursorTimeout)
+	c.MaxCursors = cmp.Or(c.MaxCursors, DefaultMaxCursors)
+	c.Quiesce = cmp.Or(c.Quiesce, DefaultQuiesce)
 }
 
 // Service is a set of commands. It is a server.Handler: serve it by itself, or mount it, for example under a database's
@@ -108,7 +104,7 @@ type Service struct {
 	// protected stands before all commands if the service authenticates; else it is nil.
 	protected server.Handler
 
-	ops     operations
+	ops     running.List[*Call]
 	cursors cursors
 	unknown atomic.Int64 // commands nobody registered
 	// phase is how far the end is; a call is counted by its row before it looks.

@@ -7,10 +7,8 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"os/signal"
 	"slices"
 	"sync"
-	"syscall"
 	"time"
 
 	"gopkg.in/yaml.v3"
@@ -35,19 +33,11 @@ func newRemounter(db *archelon.DB, file string, grace time.Duration, list servic
 
 // watch takes up the services of the file at SIGHUP, until ctx ends.
 func (r *remounter) watch(ctx context.Context) {
-	hangups := make(chan os.Signal, 1)
-	signal.Notify(hangups, syscall.SIGHUP)
-	defer signal.Stop(hangups)
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-hangups:
-		}
+	onHangup(ctx, func() {
 		if err := r.reload(ctx); err != nil {
 			r.log.Error("the changed services are not taken up", "file", r.file, "error", oneLine(err))
 		}
-	}
+	})
 }
 
 // reload takes away what is not in the file any more and mounts what is new there; what is the same stays as it is. A file

@@ -105,7 +105,7 @@ func (s *serveCommand) Run(ctx context.Context, c *cli) error {
 	}
 	log.Info("ready", "uri", db.URI(), "try", "mongosh "+db.URI())
 	if users != nil {
-		go watchUsers(ctx, users, log)
+		go onHangup(ctx, func() { reloadUsers(users, log) })
 	}
 	if c.Config != "" {
 		r, err := newRemounter(db, string(c.Config), s.ShutdownGrace, s.Services, log)

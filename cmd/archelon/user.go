@@ -148,21 +148,7 @@ func (u *userFlags) load() (*auth.File, error) {
 	return auth.LoadFile(u.Users)
 }
 
-// watchUsers reads the file again at SIGHUP, until ctx ends.
-func watchUsers(ctx context.Context, users *auth.File, log *slog.Logger) {
-	hangups := make(chan os.Signal, 1)
-	signal.Notify(hangups, syscall.SIGHUP)
-	defer signal.Stop(hangups)
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-hangups:
-			reloadUsers(users, log)
-		}
-	}
-}
-
+// reloadUsers reads the file again.
 func reloadUsers(users *auth.File, log *slog.Logger) {
 	if err := users.Reload(); err != nil {
 		log.Error("the changed users file is not taken up", "error", oneLine(err))

@@ -16,9 +16,9 @@ const module = "github.com/archelon-db/archelon"
 // for the edges below. Paths are relative to the module.
 var floors = map[string]int{
 	"wire": 0, "test/pgharness": 0, "internal/bsonval": 0, "internal/keystring": 0, "internal/mongoerr": 0,
-	"internal/clock": 0,
+	"internal/clock": 0, "internal/progress": 0, "internal/uuid": 0,
 
-	"server": 1, "internal/failpoint": 1, "internal/geo": 1, "internal/text": 1, "internal/js": 1, "internal/collation": 1, "internal/regex": 1,
+	"server": 1, "internal/failpoint": 1, "internal/running": 1, "internal/fieldpath": 1, "internal/geo": 1, "internal/text": 1, "internal/js": 1, "internal/collation": 1, "internal/regex": 1,
 
 	"internal/sortkey": 2, "internal/expr": 2, "internal/accumulator": 2, "internal/match": 2,
 	"internal/projection": 2, "internal/pipeline": 2, "internal/update": 2, "internal/indexkey": 2,
@@ -84,7 +84,7 @@ var rooms = map[string][]string{
 var pure = []string{
 	"internal/bsonval", "internal/keystring", "internal/sortkey", "internal/expr", "internal/accumulator",
 	"internal/match", "internal/projection", "internal/pipeline", "internal/update", "internal/indexkey", "internal/plan",
-	"internal/oplog", "internal/changestream",
+	"internal/oplog", "internal/changestream", "internal/fieldpath",
 }
 
 var forbiddenInPure = []string{"os", "net", "net/http", "database/sql", "math/rand", "math/rand/v2", "log/slog"}

@@ -1,7 +1,6 @@
 package catalog
 
 import (
-	"crypto/rand"
 	"sync/atomic"
 
 	"github.com/archelon-db/archelon/internal/bsonval"
@@ -10,19 +9,14 @@ import (
 	"github.com/archelon-db/archelon/internal/match"
 	"github.com/archelon-db/archelon/internal/storage"
 	"github.com/archelon-db/archelon/internal/text"
+	"github.com/archelon-db/archelon/internal/uuid"
 )
 
 // UUID identifies a collection for its whole life, across renames.
 type UUID [16]byte
 
-// NewUUID makes a random UUID (version 4).
-func NewUUID() UUID {
-	var u UUID
-	rand.Read(u[:])
-	u[6] = u[6]&0x0f | 0x40
-	u[8] = u[8]&0x3f | 0x80
-	return u
-}
+// NewUUID makes a random UUID.
+func NewUUID() UUID { return uuid.New() }
 
 // Value is the UUID as BSON binary, subtype 4.
 func (u UUID) Value() bsonval.Value { return bsonval.Binary(4, u[:]) }

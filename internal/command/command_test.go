@@ -1,12 +1,10 @@
 package command
 
 import (
-	"context"
 	"errors"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 
@@ -248,39 +246,6 @@ func TestBulkWrite(t *testing.T) {
 	if batch.Len() != 5 || batch.Index(1).Doc().Lookup("code").Int32() != 11000 || batch.Index(1).Doc().Lookup("idx").Int32() != 1 {
 		t.Errorf("%s", bsonval.FormatDoc(batch))
 	}
-}
-
-func TestKillOpAndTimeLimit(t *testing.T) {
-	ctx := &opContext{Context: t.Context()}
-	done := ctx.Done()
-	select {
-	case <-done:
-		t.Fatal("ended at once")
-	default:
-	}
-	ctx.kill(errInterrupted)
-	<-done
-	if !errors.Is(ctx.Err(), errInterrupted) {
-		t.Errorf("killed: %v", ctx.Err())
-	}
-	ctx.release()
-
-	ctx = &opContext{Context: t.Context(), deadline: time.Now().Add(time.Millisecond)}
-	<-ctx.Done()
-	if !errors.Is(ctx.Err(), errTimedOut) {
-		t.Errorf("past its deadline: %v", ctx.Err())
-	}
-	ctx.release()
-
-	parent, cancel := context.WithCancel(t.Context())
-	ctx = &opContext{Context: parent}
-	done = ctx.Done()
-	cancel()
-	<-done
-	if ctx.Err() == nil {
-		t.Error("outlives its parent")
-	}
-	ctx.release()
 }
 
 func TestSystemCommands(t *testing.T) {

@@ -17,6 +17,7 @@ import (
 	"github.com/archelon-db/archelon/internal/clock"
 	"github.com/archelon-db/archelon/internal/database"
 	"github.com/archelon-db/archelon/internal/mongoerr"
+	"github.com/archelon-db/archelon/internal/running"
 	"github.com/archelon-db/archelon/internal/session"
 	"github.com/archelon-db/archelon/internal/storage"
 	"github.com/archelon-db/archelon/server"
@@ -104,7 +105,7 @@ type Commands struct {
 	fail         failPoints
 	defaults     atomic.Pointer[rwDefaults]
 	cluster      clusterValues
-	operations   operations
+	operations   running.List[*operation]
 	params       *parameters
 	stats        stats
 	usages       usages
@@ -235,15 +236,15 @@ func (cs *Commands) run(ctx context.Context, c *Call, start time.Time) error {
 	if err != nil {
 		return err
 	}
-	octx := &opContext{Context: ctx, deadline: deadline}
+	octx := &running.Context{Context: ctx, Limit: deadline}
 	c.op = operation{started: start, conn: c.Req.Conn, command: c.Cmd, db: c.DB, coll: c.Coll, body: c.Req.Body,
 		lsid: c.generic.lsid.Doc(), ctx: octx}
 	if c.inTransaction {
 		c.op.transaction = c.Session
 	}
-	cs.operations.add(&c.op)
-	defer cs.operations.remove(&c.op)
-	defer octx.release()
+	cs.begin(&c.op)
+	defer cs.end(&c.op)
+	defer octx.Release()
 	if cs.fail.command.On() {
 		if err := c.failBefore(octx); err != nil {
 			return err
@@ -275,9 +276,9 @@ func (cs *Commands) failure(c *Call, err error) error {
 		case errors.As(err, &stale): // in a transaction, which cannot be moved
 			e = errChangedElsewhere
 		case errors.Is(err, context.DeadlineExceeded):
-			e = errTimedOut
+			e = running.ErrTimedOut
 		case errors.Is(err, context.Canceled):
-			e = errInterrupted
+			e = running.ErrInterrupted
 		default:
 			return err
 		}

@@ -10,6 +10,7 @@ import (
 	"github.com/archelon-db/archelon/internal/match"
 	"github.com/archelon-db/archelon/internal/mongoerr"
 	"github.com/archelon-db/archelon/internal/pipeline"
+	"github.com/archelon-db/archelon/internal/running"
 	"github.com/archelon-db/archelon/internal/session"
 	"github.com/archelon-db/archelon/server"
 )
@@ -18,7 +19,7 @@ import (
 func (cs *Commands) currentOps() []bsonval.Doc {
 	now := cs.cfg.Now()
 	var list []bsonval.Doc
-	cs.operations.each(func(op *operation) { list = append(list, cs.describe(op, now.Sub(op.started).Microseconds())) })
+	cs.operations.Each(func(op *operation) { list = append(list, cs.describe(op, now.Sub(op.started).Microseconds())) })
 	return list
 }
 
@@ -43,7 +44,7 @@ func (cs *Commands) describeConn(c *server.Conn) *bsonval.Builder {
 func (cs *Commands) describe(op *operation, micros int64) bsonval.Doc {
 	b := cs.describeConn(op.conn)
 	b.Bool("active", true).Str("currentOpTime", op.started.UTC().Format(opTimeFormat))
-	b.Bool("isFromUserConnection", true).Bool("threaded", true).Int32("opid", op.id)
+	b.Bool("isFromUserConnection", true).Bool("threaded", true).Int32("opid", op.ID)
 	if op.lsid != nil {
 		b.Doc("lsid", op.wholeLSID())
 	}
@@ -73,7 +74,7 @@ func (cs *Commands) describe(op *operation, micros int64) bsonval.Doc {
 		}
 	}
 	b.End()
-	if op.ctx.killed.Load() != nil {
+	if op.ctx.Killed() {
 		b.Bool("killPending", true)
 	}
 	b.Int32("numYields", 0)
@@ -129,7 +130,7 @@ func runCurrentOp(_ context.Context, c *Call) error {
 
 func runKillOp(_ context.Context, c *Call) error {
 	id := c.Int64("op", 0)
-	c.Commands.operations.kill(func(op *operation) bool { return int64(op.id) == id })
+	c.Commands.interrupt(running.ErrInterrupted, func(op *operation) bool { return int64(op.ID) == id })
 	c.Append("info", bsonval.String("attempting to kill op"))
 	return nil
 }
@@ -191,7 +192,7 @@ func (cs *Commands) idleConnections() []bsonval.Doc {
 		return nil
 	}
 	busy := map[*server.Conn]bool{}
-	cs.operations.each(func(op *operation) { busy[op.conn] = true })
+	cs.operations.Each(func(op *operation) { busy[op.conn] = true })
 	now := cs.cfg.Now().UTC().Format(opTimeFormat)
 	var docs []bsonval.Doc
 	srv.EachConn(func(c *server.Conn) {

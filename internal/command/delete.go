@@ -53,38 +53,17 @@ func (c *Call) deleteStatements() ([]database.DeleteStatement, error) {
 
 func runDelete(ctx context.Context, c *Call) error {
 	statements, err := c.deleteStatements()
-	if err == nil {
-		err = c.checkCollectionUUID()
-	}
 	if err != nil {
 		return err
 	}
-	c.Commands.stats.deletes.Add(int64(len(statements)))
-	once, err := c.beginOnce(ctx, len(statements))
-	if err != nil {
-		return err
-	}
-	defer once.end()
-	op, ordered := c.writeOp(ctx), c.BoolOr("ordered", true) || c.txn != nil
 	var res writeResult
-	for i := range statements {
-		n, retried, err := once.delete(ctx, c.Database(), op, c.Namespace(), i, &statements[i])
-		if err != nil {
-			if err := res.fail(op, i, err); err != nil {
-				return err
-			}
-			if ordered {
-				break
-			}
-			continue
+	return c.runStatements(ctx, len(statements), &c.Commands.stats.deletes, &res, func(op *database.Op, i int) (retried bool, err error) {
+		n, retried, err := c.once.delete(ctx, c.Database(), op, c.Namespace(), i, &statements[i])
+		if err == nil {
+			res.n += n
 		}
-		res.n += n
-		if retried {
-			res.retried = append(res.retried, once.ids.at(i))
-		}
-	}
-	res.appendTo(c)
-	return nil
+		return retried, err
+	})
 }
 
 // delete runs statement i of a write.

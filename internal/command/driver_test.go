@@ -123,9 +123,9 @@ func TestKillOp(t *testing.T) {
 			t.Fatal("the operation does not show")
 		}
 		id := int32(0)
-		f.cs.operations.each(func(op *operation) {
+		f.cs.operations.Each(func(op *operation) {
 			if op.command.Name == "insert" {
-				id = op.id
+				id = op.ID
 			}
 		})
 		if id != 0 {

@@ -6,6 +6,7 @@ import (
 
 	"github.com/archelon-db/archelon/internal/bsonval"
 	"github.com/archelon-db/archelon/internal/mongoerr"
+	"github.com/archelon-db/archelon/internal/running"
 	"github.com/archelon-db/archelon/internal/session"
 )
 
@@ -291,7 +292,7 @@ func (c *Call) deadline(now time.Time) (time.Time, error) {
 		return time.Time{}, nil
 	}
 	if _, always := fail.alwaysTimeOut.Enter(nil); always {
-		return time.Time{}, errTimedOut
+		return time.Time{}, running.ErrTimedOut
 	}
 	return now.Add(time.Duration(c.MaxTimeMS) * time.Millisecond), nil
 }

@@ -2,10 +2,10 @@ package command
 
 import (
 	"context"
-	"crypto/rand"
 	"runtime"
 
 	"github.com/archelon-db/archelon/internal/bsonval"
+	"github.com/archelon-db/archelon/internal/uuid"
 	"github.com/archelon-db/archelon/server/auth"
 )
 
@@ -63,15 +63,13 @@ var mongoVersionArray = []int32{8, 2, 4, 0}
 type connectionUUID struct{}
 
 func runConnectionStatus(_ context.Context, c *Call) error {
-	id, ok := c.Req.Conn.Value(connectionUUID{}).([]byte)
+	id, ok := c.Req.Conn.Value(connectionUUID{}).([16]byte)
 	if !ok {
-		id = make([]byte, 16)
-		rand.Read(id)
-		id[6], id[8] = id[6]&0x0f|0x40, id[8]&0x3f|0x80
+		id = uuid.New()
 		c.Req.Conn.SetValue(connectionUUID{}, id)
 	}
 	c.Append("authInfo", bsonval.Document(auth.Info(c.Req.Conn, c.Bool("showPrivileges"))))
-	c.Append("uuid", bsonval.Binary(4, id))
+	c.Append("uuid", bsonval.Binary(4, id[:]))
 	return nil
 }
 

@@ -5,6 +5,7 @@ import (
 
 	"github.com/archelon-db/archelon/internal/bsonval"
 	"github.com/archelon-db/archelon/internal/mongoerr"
+	"github.com/archelon-db/archelon/internal/running"
 	"github.com/archelon-db/archelon/server"
 )
 
@@ -15,7 +16,7 @@ func (cs *Commands) Outside(ctx context.Context, req *server.Request, by any) (o
 	ctx, cancel := context.WithCancelCause(ctx)
 	op := &operation{
 		started: cs.cfg.Now(), conn: req.Conn, command: &Command{Name: req.Command}, db: req.DB, body: req.Body,
-		by: by, ctx: &opContext{Context: ctx, cancel: cancel},
+		by: by, ctx: &running.Context{Context: ctx, OnKilled: cancel},
 	}
 	if v := req.Body.Lookup("lsid"); v.Type() == bsonval.TypeDocument {
 		op.lsid = v.Doc()
@@ -27,16 +28,16 @@ func (cs *Commands) Outside(ctx context.Context, req *server.Request, by any) (o
 	if first.Type() == bsonval.TypeString && (cs.Known(req.Command) || req.Command == "getMore") {
 		op.coll = string(first.Bytes())
 	}
-	cs.operations.add(op)
+	cs.begin(op)
 	return ctx, func() {
-		cs.operations.remove(op)
+		cs.end(op)
 		cancel(nil)
 	}
 }
 
 // Interrupt ends the commands that somebody answers now with an error for their clients.
 func (cs *Commands) Interrupt(by any, e *mongoerr.Error) {
-	cs.operations.interrupt(e, func(op *operation) bool { return op.by == by })
+	cs.interrupt(e, func(op *operation) bool { return op.by == by })
 }
 
 // Killed is the error by which an operation was killed under a context of Outside, nil if it was not.

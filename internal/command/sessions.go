@@ -2,11 +2,12 @@ package command
 
 import (
 	"context"
-	"crypto/rand"
 
 	"github.com/archelon-db/archelon/internal/bsonval"
 	"github.com/archelon-db/archelon/internal/mongoerr"
+	"github.com/archelon-db/archelon/internal/running"
 	"github.com/archelon-db/archelon/internal/session"
+	"github.com/archelon-db/archelon/internal/uuid"
 	"github.com/archelon-db/archelon/server"
 )
 
@@ -31,10 +32,7 @@ func sessionCommands() []*Command {
 }
 
 func runStartSession(_ context.Context, c *Call) error {
-	var id session.ID
-	rand.Read(id.UUID[:])
-	id.UUID[6], id.UUID[8] = id.UUID[6]&0x0f|0x40, id.UUID[8]&0x3f|0x80
-	id.UID = digestOf(c.Req.Conn.User())
+	id := session.ID{UUID: uuid.New(), UID: digestOf(c.Req.Conn.User())}
 	if _, err := c.Commands.cfg.Sessions.Touch(id); err != nil {
 		return err
 	}
@@ -79,7 +77,7 @@ func runRefreshSessions(_ context.Context, c *Call) error {
 // killOf kills what the sessions do that match, and aborts their transactions.
 func (c *Call) killOf(ctx context.Context, match func(session.ID) bool) error {
 	self := &c.op
-	c.Commands.operations.kill(func(op *operation) bool {
+	c.Commands.interrupt(running.ErrInterrupted, func(op *operation) bool {
 		if op == self || op.lsid == nil {
 			return false
 		}

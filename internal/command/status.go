@@ -151,7 +151,7 @@ func appendGlobalLock(cs *Commands, b *bsonval.Builder) {
 	b.Int64("totalTime", cs.cfg.Now().Sub(cs.started).Microseconds())
 	b.StartDoc("currentQueue").Int32("total", 0).Int32("readers", 0).Int32("writers", 0).End()
 	var readers, writers int32
-	cs.operations.each(func(op *operation) {
+	cs.operations.Each(func(op *operation) {
 		if op.command.Retryable {
 			writers++
 		} else if op.command.ReadConcern || op.command.Name == "getMore" {

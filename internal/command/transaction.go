@@ -204,7 +204,7 @@ func (c *Call) checkStageInTransaction(name string) error {
 
 // interruptExpired interrupts the statement of a transaction that has taken too long.
 func (cs *Commands) interruptExpired(s *session.Session) {
-	cs.operations.interrupt(errLifetimeExceeded, func(op *operation) bool { return op.transaction == s })
+	cs.interrupt(errLifetimeExceeded, func(op *operation) bool { return op.transaction == s })
 }
 
 var errLifetimeExceeded = mongoerr.New(mongoerr.TransactionExceededLifetimeLimitSeconds,

@@ -2,6 +2,7 @@ package command
 
 import (
 	"context"
+	"sync/atomic"
 
 	"github.com/archelon-db/archelon/internal/bsonval"
 	"github.com/archelon-db/archelon/internal/database"
@@ -103,22 +104,34 @@ func parseArrayFilters(v bsonval.Value) ([]bsonval.Doc, error) {
 
 func runUpdate(ctx context.Context, c *Call) error {
 	statements, err := c.updateStatements()
-	if err == nil {
-		err = c.checkCollectionUUID()
-	}
 	if err != nil {
 		return err
 	}
-	c.Commands.stats.updates.Add(int64(len(statements)))
-	once, err := c.beginOnce(ctx, len(statements))
+	res := writeResult{hasModified: true}
+	return c.runStatements(ctx, len(statements), &c.Commands.stats.updates, &res, func(op *database.Op, i int) (retried bool, err error) {
+		got, retried, err := c.once.update(ctx, c.Database(), op, c.Namespace(), i, &statements[i])
+		if err == nil {
+			res.addUpdate(i, got)
+		}
+		return retried, err
+	})
+}
+
+// runStatements runs the n statements of an update or a delete one after the other, counts them and replies. run adds
+// the outcome of one to res, and says whether it had been executed before.
+func (c *Call) runStatements(ctx context.Context, n int, count *atomic.Int64, res *writeResult, run func(op *database.Op, i int) (retried bool, err error)) error {
+	if err := c.checkCollectionUUID(); err != nil {
+		return err
+	}
+	count.Add(int64(n))
+	once, err := c.beginOnce(ctx, n)
 	if err != nil {
 		return err
 	}
 	defer once.end()
 	op, ordered := c.writeOp(ctx), c.BoolOr("ordered", true) || c.txn != nil
-	res := writeResult{hasModified: true}
-	for i := range statements {
-		got, retried, err := once.update(ctx, c.Database(), op, c.Namespace(), i, &statements[i])
+	for i := range n {
+		retried, err := run(op, i)
 		if err != nil {
 			if err := res.fail(op, i, err); err != nil {
 				return err
@@ -128,7 +141,6 @@ func runUpdate(ctx context.Context, c *Call) error {
 			}
 			continue
 		}
-		res.addUpdate(i, got)
 		if retried {
 			res.retried = append(res.retried, once.ids.at(i))
 		}

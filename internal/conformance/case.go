@@ -2,7 +2,9 @@ package conformance
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -67,19 +69,15 @@ func faulty(where string, err error) verdict {
 func playCommands(c answerer, tc *Case) verdict {
 	for i, s := range tc.Setup {
 		where := fmt.Sprintf("setup %d", i)
-		v, err := parseValue(s.Command)
+		command, err := commandOf(s.Command, nil)
 		if err != nil {
 			return faulty(where, err)
-		}
-		command, ok := v.(bson.D)
-		if !ok {
-			return faulty(where, fmt.Errorf("command is a %s", typeName(v)))
 		}
 		reply, err := c.run(s.DB, command)
 		if err != nil {
 			return broken(where+" "+show(command, 200), err)
 		}
-		if f := failure(reply, true); f != nil && !contains(s.OrCodes, f.code) {
+		if f := failure(reply, true); f != nil && !slices.Contains(s.OrCodes, f.code) {
 			return verdict{
 				kind:   fmt.Sprintf("setup error %d %s", f.code, digest(f.message)),
 				reason: fmt.Sprintf("%s %s: %s", where, show(command, 300), f),
@@ -89,13 +87,20 @@ func playCommands(c answerer, tc *Case) verdict {
 	return playSteps(c, tc)
 }
 
-func contains(codes []int32, code int32) bool {
-	for _, c := range codes {
-		if c == code {
-			return true
-		}
+// commandOf reads a command, which may name cursors of earlier replies.
+func commandOf(text json.RawMessage, replies []bson.D) (bson.D, error) {
+	v, err := parseValue(text)
+	if err == nil {
+		v, err = resolveCursors(v, replies)
 	}
-	return false
+	if err != nil {
+		return nil, err
+	}
+	command, ok := v.(bson.D)
+	if !ok {
+		return nil, fmt.Errorf("command is a %s", typeName(v))
+	}
+	return command, nil
 }
 
 func playSteps(c answerer, tc *Case) verdict {
@@ -104,16 +109,9 @@ func playSteps(c answerer, tc *Case) verdict {
 	for i := range tc.Steps {
 		s := &tc.Steps[i]
 		where := fmt.Sprintf("step %d", i)
-		v, err := parseValue(s.Command)
-		if err == nil {
-			v, err = resolve(v)
-		}
+		command, err := commandOf(s.Command, replies)
 		if err != nil {
 			return faulty(where, err)
-		}
-		command, ok := v.(bson.D)
-		if !ok {
-			return faulty(where, fmt.Errorf("command is a %s", typeName(v)))
 		}
 		reply, err := c.run(s.DB, command)
 		if err != nil {

@@ -2,6 +2,7 @@ package conformance
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"math"
 	"math/big"
@@ -130,7 +131,7 @@ func compareOrdered(a, b any) (c int, ok bool) {
 	switch x := a.(type) {
 	case bson.DateTime:
 		y, ok := b.(bson.DateTime)
-		return compareInts(int64(x), int64(y)), ok
+		return cmp.Compare(int64(x), int64(y)), ok
 	case bson.Timestamp:
 		y, ok := b.(bson.Timestamp)
 		return x.Compare(y), ok
@@ -147,16 +148,6 @@ func compareOrdered(a, b any) (c int, ok bool) {
 		return xinf - yinf, true
 	}
 	return x.Cmp(y), true
-}
-
-func compareInts(a, b int64) int {
-	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
-	}
-	return 0
 }
 
 // isOne says whether v is what MongoDB puts at "ok" of a successful reply.

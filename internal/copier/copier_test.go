@@ -225,5 +225,5 @@ func TestProgress(t *testing.T) {
 	if line := r.line(); !strings.Contains(line, "1 change,") || !strings.Contains(line, "3s behind") {
 		t.Error(line)
 	}
-	r.close()
+	r.Close()
 }

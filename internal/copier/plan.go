@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/archelon-db/archelon/internal/bsonval"
+	"github.com/archelon-db/archelon/internal/progress"
 )
 
 // never is a lifetime of documents that does not end: what indexes with expireAfterSeconds have on the target until the
@@ -154,7 +155,7 @@ func (r *run) describe(ctx context.Context, w io.Writer) error {
 				return err
 			}
 			docs, size = docs+n, size+b
-			line += fmt.Sprintf(": %s documents, %s, %s", grouped(n), bytesText(b), counted(len(x.indexes), "index", "indexes"))
+			line += fmt.Sprintf(": %s documents, %s, %s", progress.Grouped(n), bytesText(b), counted(len(x.indexes), "index", "indexes"))
 			if o := withoutFields(x.options, unportable...); !o.IsEmpty() {
 				line += ", " + bsonval.FormatDoc(o)
 			}
@@ -165,7 +166,7 @@ func (r *run) describe(ctx context.Context, w io.Writer) error {
 		}
 		fmt.Fprintln(w, line)
 	}
-	fmt.Fprintf(w, "%s, %s documents, %s\n", counted(len(l.collections()), "collection", "collections"), grouped(docs), bytesText(size))
+	fmt.Fprintf(w, "%s, %s documents, %s\n", counted(len(l.collections()), "collection", "collections"), progress.Grouped(docs), bytesText(size))
 	if len(l.left) > 0 {
 		fmt.Fprintln(w, "left out:", strings.Join(l.left, ", "))
 	}

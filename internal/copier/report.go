@@ -4,71 +4,42 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"strconv"
 	"sync"
 	"time"
+
+	"github.com/archelon-db/archelon/internal/progress"
 )
 
-// reporter counts and prints progress. It owns a goroutine that prints every interval.
+// reporter counts and tells how far the copy is.
 type reporter struct {
-	w    io.Writer
-	live bool // w is a terminal: the progress line is rewritten in place
-	stop chan struct{}
-	done chan struct{}
+	*progress.Printer
 
-	mu        sync.Mutex // guards the fields below and w
-	phase     string
-	since     time.Time // the phase's begin
-	docs      int64     // copied in this run
-	bytes     int64
-	before    int64 // copied in earlier runs
-	total     int64 // as the source has counted
-	changes   int64
-	atBegin   int64 // changes at the phase's begin
-	lag       time.Duration
-	lagKnown  bool
-	lastLines string
+	mu       sync.Mutex // guards the fields below
+	phase    string
+	since    time.Time // the phase's begin
+	docs     int64     // copied in this run
+	bytes    int64
+	before   int64 // copied in earlier runs
+	total    int64 // as the source has counted
+	changes  int64
+	atBegin  int64 // changes at the phase's begin
+	lag      time.Duration
+	lagKnown bool
 }
 
 func newReporter(w io.Writer) *reporter {
-	r := &reporter{w: orDiscard(w), stop: make(chan struct{}), done: make(chan struct{}), since: time.Now()}
-	if f, ok := w.(*os.File); ok {
-		if st, err := f.Stat(); err == nil {
-			r.live = st.Mode()&os.ModeCharDevice != 0
-		}
-	}
-	go r.tick()
+	r := &reporter{since: time.Now()}
+	r.Printer = progress.Start(w, r.line)
 	return r
-}
-
-func (r *reporter) tick() {
-	defer close(r.done)
-	every := 5 * time.Second
-	if r.live {
-		every = time.Second / 2
-	}
-	t := time.NewTicker(every)
-	defer t.Stop()
-	for {
-		select {
-		case <-r.stop:
-			return
-		case <-t.C:
-			r.mu.Lock()
-			if line := r.line(); r.live {
-				fmt.Fprintf(r.w, "\r%s\x1b[K", line)
-			} else if line != r.lastLines {
-				fmt.Fprintln(r.w, line)
-				r.lastLines = line
-			}
-			r.mu.Unlock()
-		}
-	}
 }
 
 // begin starts a phase. all are the collections of a phase that copies.
 func (r *reporter) begin(phase string, all []*collection) {
+	r.enter(phase, all)
+	r.Print(r.line())
+}
+
+func (r *reporter) enter(phase string, all []*collection) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.phase, r.since, r.atBegin, r.lagKnown = phase, time.Now(), r.changes, false
@@ -78,17 +49,18 @@ func (r *reporter) begin(phase string, all []*collection) {
 			r.before += s.docs
 		}
 	}
-	r.print(r.line())
 }
 
-// line needs mu.
+// line is how far the phase is.
 func (r *reporter) line() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	elapsed := max(time.Since(r.since).Seconds(), 0.001)
 	if r.phase == "copying" {
 		have := r.before + r.docs
-		line := fmt.Sprintf("copying: %s documents, %s", grouped(have), bytesText(r.bytes))
+		line := fmt.Sprintf("copying: %s documents, %s", progress.Grouped(have), bytesText(r.bytes))
 		if r.docs > 0 {
-			line += fmt.Sprintf(", %s/s, %s/s", grouped(int64(float64(r.docs)/elapsed)), bytesText(int64(float64(r.bytes)/elapsed)))
+			line += fmt.Sprintf(", %s/s, %s/s", progress.Grouped(int64(float64(r.docs)/elapsed)), bytesText(int64(float64(r.bytes)/elapsed)))
 		}
 		if r.total > 0 && have > 0 {
 			part := min(1, float64(have)/float64(r.total))
@@ -105,27 +77,12 @@ func (r *reporter) line() string {
 		line += fmt.Sprintf(": %s", counted(int(r.changes), "change", "changes"))
 	}
 	if r.changes > r.atBegin {
-		line += fmt.Sprintf(", %s/s", grouped(int64(float64(r.changes-r.atBegin)/elapsed)))
+		line += fmt.Sprintf(", %s/s", progress.Grouped(int64(float64(r.changes-r.atBegin)/elapsed)))
 	}
 	if r.lagKnown {
 		line += fmt.Sprintf(", %s behind", r.lag)
 	}
 	return line
-}
-
-// say prints a line.
-func (r *reporter) say(line string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.print(line)
-}
-
-// print needs mu.
-func (r *reporter) print(line string) {
-	if r.live {
-		line = "\r" + line + "\x1b[K"
-	}
-	fmt.Fprintln(r.w, line)
 }
 
 func (r *reporter) copied(docs, bytes int64) {
@@ -163,32 +120,17 @@ func (r *reporter) summary(res *Result, err error) {
 	defer r.mu.Unlock()
 	res.Bytes, res.Changes = r.bytes, r.changes
 	line := fmt.Sprintf("%s, %s documents, %s, %s; %s brought over since",
-		counted(res.Collections, "collection", "collections"), grouped(res.Documents), counted(res.Indexes, "index", "indexes"),
+		counted(res.Collections, "collection", "collections"), progress.Grouped(res.Documents), counted(res.Indexes, "index", "indexes"),
 		counted(res.Views, "view", "views"), counted(int(res.Changes), "change", "changes"))
-	r.print(line)
+	r.Print(line)
 	switch {
 	case errors.Is(err, ErrDifferent):
-		r.print(fmt.Sprintf("source and target differ in %s", counted(res.Differences, "place", "places")))
+		r.Print(fmt.Sprintf("source and target differ in %s", counted(res.Differences, "place", "places")))
 	case err == nil && res.CutOver:
-		r.print("cut over: the target has everything that the source had when you asked; applications can use it now")
+		r.Print("cut over: the target has everything that the source had when you asked; applications can use it now")
 	case err == nil:
-		r.print("the target has everything that the source had a moment ago; run the same command again to bring later changes over")
+		r.Print("the target has everything that the source had a moment ago; run the same command again to bring later changes over")
 	}
-}
-
-// close stops the progress line.
-func (r *reporter) close() {
-	close(r.stop)
-	<-r.done
-}
-
-// grouped writes a number with commas between the thousands.
-func grouped(n int64) string {
-	s := strconv.FormatInt(n, 10)
-	for i := len(s) - 3; i > 0 && s[i-1] != '-'; i -= 3 {
-		s = s[:i] + "," + s[i:]
-	}
-	return s
 }
 
 func bytesText(n int64) string {
@@ -205,5 +147,5 @@ func counted(n int, one, many string) string {
 	if n == 1 {
 		return "1 " + one
 	}
-	return grouped(int64(n)) + " " + many
+	return progress.Grouped(int64(n)) + " " + many
 }

@@ -64,7 +64,7 @@ func Run(ctx context.Context, config Config, control Control) (Result, error) {
 			err = r.execute(ctx)
 		}
 	}
-	r.rep.close()
+	r.rep.Close()
 	r.result.Elapsed = time.Since(started)
 	return r.result, err
 }
@@ -105,7 +105,7 @@ func (r *run) note(text string) {
 	if !r.noted[text] {
 		r.noted[text] = true
 		r.result.Notes = append(r.result.Notes, text)
-		r.rep.say("note: " + text)
+		r.rep.Print("note: " + text)
 	}
 }
 
@@ -166,7 +166,7 @@ func (r *run) prepare(ctx context.Context) error {
 	case err == nil:
 		r.resumed, r.result.Resumed = true, true
 		r.streams = r.st.token != nil
-		r.rep.say("going on with an earlier copy, in phase " + r.st.phase)
+		r.rep.Print("going on with an earlier copy, in phase " + r.st.phase)
 	}
 	if err != nil {
 		return stopCause(ctx, err)

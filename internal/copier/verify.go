@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/archelon-db/archelon/internal/bsonval"
+	"github.com/archelon-db/archelon/internal/progress"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -44,7 +45,7 @@ func (r *run) verify(ctx context.Context) error {
 		only = differing
 	}
 	for _, text := range found[:min(len(found), shown)] {
-		r.rep.say("different: " + text)
+		r.rep.Print("different: " + text)
 	}
 	r.result.Differences = len(found)
 	return fmt.Errorf("%w in %s; if the source is still written to, stop that and run the copy again",
@@ -98,10 +99,10 @@ func (r *run) compareCollection(ctx context.Context, c *collection, x listed, ha
 		return nil, err
 	case a != b && c.natural:
 		r.note(fmt.Sprintf("%s is capped and has %s on the source, %s on the target: each server decides what is too old",
-			x, counted(int(a), "document", "documents"), grouped(b)))
+			x, counted(int(a), "document", "documents"), progress.Grouped(b)))
 		return found, nil
 	case a != b:
-		found = append(found, fmt.Sprintf("%s has %s on the source, %s on the target", x, counted(int(a), "document", "documents"), grouped(b)))
+		found = append(found, fmt.Sprintf("%s has %s on the source, %s on the target", x, counted(int(a), "document", "documents"), progress.Grouped(b)))
 	}
 	if !r.cfg.Verify {
 		return found, nil

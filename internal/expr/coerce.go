@@ -35,13 +35,8 @@ func coerceToString(v bsonval.Value) (string, error) {
 
 // formatDouble6 prints six significant digits, as C++ streams do.
 func formatDouble6(f float64) string {
-	switch {
-	case math.IsNaN(f):
-		return "nan"
-	case math.IsInf(f, 1):
-		return "inf"
-	case math.IsInf(f, -1):
-		return "-inf"
+	if math.IsNaN(f) || math.IsInf(f, 0) {
+		return bsonval.FormatDouble(f)
 	}
 	return strconv.FormatFloat(f, 'g', 6, 64)
 }

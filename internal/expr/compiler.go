@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"github.com/archelon-db/archelon/internal/bsonval"
+	"github.com/archelon-db/archelon/internal/fieldpath"
 	"github.com/archelon-db/archelon/internal/mongoerr"
 )
 
@@ -185,7 +186,7 @@ func (c *Compiler) compileObjectLiteral(d bsonval.Doc) (Expr, error) {
 	it := d.Iter()
 	for it.Next() {
 		name := string(it.Key())
-		if err := CheckFieldName(name); err != nil {
+		if err := fieldpath.Check(name); err != nil {
 			return nil, err
 		}
 		for _, seen := range o.names {

@@ -80,6 +80,19 @@ func parseStartOfWeek(op string, v bsonval.Value) (int, error) {
 	return 0, mongoerr.New(5439016, "%s parameter 'startOfWeek' value cannot be recognized as a day of a week: %s", op, v.Str())
 }
 
+// weekStart is the day that a call's fifth argument, startOfWeek, names: Sunday
+// without it or if the unit is no week. null says that the result is null.
+func weekStart(op string, unit timeUnit, args []bsonval.Value, given argumentSet) (day int, null bool, err error) {
+	switch {
+	case !given.has(4) || unit != unitWeek:
+		return 0, false, nil
+	case args[4].IsNullish():
+		return 0, true, nil
+	}
+	day, err = parseStartOfWeek(op, args[4])
+	return day, false, err
+}
+
 // compileWithWeek compiles operators whose fifth argument is startOfWeek. When
 // the call is not constant, a constant startOfWeek counts even if the unit is
 // no week: null makes the result null, and other values must name a day.
@@ -234,14 +247,9 @@ func evalDateDiff(c *Context, args []bsonval.Value, given argumentSet) (bsonval.
 	if err != nil {
 		return bsonval.Missing, err
 	}
-	start := 0
-	if given.has(4) && unit == unitWeek {
-		if args[4].IsNullish() {
-			return bsonval.Null, nil
-		}
-		if start, err = parseStartOfWeek("$dateDiff", args[4]); err != nil {
-			return bsonval.Missing, err
-		}
+	start, null, err := weekStart("$dateDiff", unit, args, given)
+	if null || err != nil {
+		return bsonval.Null, err
 	}
 	z, err := c.zone(args[3], given.has(3))
 	if z == nil {
@@ -309,14 +317,9 @@ func evalDateTrunc(c *Context, args []bsonval.Value, given argumentSet) (bsonval
 	if err != nil {
 		return bsonval.Missing, err
 	}
-	start := 0
-	if given.has(4) && unit == unitWeek {
-		if args[4].IsNullish() {
-			return bsonval.Null, nil
-		}
-		if start, err = parseStartOfWeek("$dateTrunc", args[4]); err != nil {
-			return bsonval.Missing, err
-		}
+	start, null, err := weekStart("$dateTrunc", unit, args, given)
+	if null || err != nil {
+		return bsonval.Null, err
 	}
 	z, err := c.zone(args[3], given.has(3))
 	if z == nil {

@@ -4,44 +4,9 @@ import (
 	"strings"
 
 	"github.com/archelon-db/archelon/internal/bsonval"
+	"github.com/archelon-db/archelon/internal/fieldpath"
 	"github.com/archelon-db/archelon/internal/mongoerr"
 )
-
-// CheckFieldName checks one field name of a path or object: not empty, no
-// leading dollar, no dot, no NUL.
-func CheckFieldName(name string) error {
-	switch {
-	case name == "":
-		return mongoerr.New(15998, "FieldPath field names may not be empty strings.")
-	case name[0] == '$':
-		return mongoerr.New(16410, "FieldPath field names may not start with '$'. Consider using $getField or $setField.")
-	case strings.IndexByte(name, 0) >= 0:
-		return mongoerr.New(16411, "FieldPath field names may not contain '\x00'.")
-	case strings.IndexByte(name, '.') >= 0:
-		return mongoerr.New(16412, "FieldPath field names may not contain '.'. Consider using $getField or $setField.")
-	}
-	return nil
-}
-
-// ParsePath splits a dotted path and checks its names.
-func ParsePath(path string) ([]string, error) {
-	if path == "" {
-		return nil, mongoerr.New(40352, "FieldPath cannot be constructed with empty string")
-	}
-	if strings.HasSuffix(path, ".") {
-		return nil, mongoerr.New(40353, "FieldPath must not end with a '.'.")
-	}
-	names := strings.Split(path, ".")
-	if len(names) > bsonval.MaxDepth {
-		return nil, mongoerr.New(mongoerr.Overflow, "FieldPath is too long")
-	}
-	for _, n := range names {
-		if err := CheckFieldName(n); err != nil {
-			return nil, err
-		}
-	}
-	return names, nil
-}
 
 // compilePath compiles "$a.b" and "$$var.a.b".
 func (c *Compiler) compilePath(s string) (Expr, error) {
@@ -49,7 +14,7 @@ func (c *Compiler) compilePath(s string) (Expr, error) {
 		return nil, mongoerr.New(16872, "'$' by itself is not a valid FieldPath")
 	}
 	if !strings.HasPrefix(s, "$$") {
-		names, err := ParsePath(s[1:])
+		names, err := fieldpath.Parse(s[1:])
 		if err != nil {
 			return nil, err
 		}
@@ -59,7 +24,7 @@ func (c *Compiler) compilePath(s string) (Expr, error) {
 	var names []string
 	if dotted {
 		var err error
-		if names, err = ParsePath(rest); err != nil {
+		if names, err = fieldpath.Parse(rest); err != nil {
 			return nil, err
 		}
 	}

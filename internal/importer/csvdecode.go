@@ -2,6 +2,7 @@ package importer
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -36,20 +37,11 @@ func newCSVDecoder(names []string, types map[string]string, delim byte, ignoreBl
 		}
 	}
 	for name := range types {
-		if !contains(names, name) {
+		if !slices.Contains(names, name) {
 			return nil, fmt.Errorf("a type is given for %q, but the columns are %s", name, strings.Join(names, ", "))
 		}
 	}
 	return d, nil
-}
-
-func contains(names []string, name string) bool {
-	for _, n := range names {
-		if n == name {
-			return true
-		}
-	}
-	return false
 }
 
 func (c *column) add(path []string, cell int, convert func(string) (any, error), typed bool) error {

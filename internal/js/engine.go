@@ -1,6 +1,7 @@
 package js
 
 import (
+	"cmp"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -58,15 +59,9 @@ func New(limits Limits) *Engine {
 }
 
 func (l Limits) withDefaults() Limits {
-	if l.Time == 0 {
-		l.Time = defaultTime
-	}
-	if l.Heap == 0 {
-		l.Heap = defaultHeap
-	}
-	if l.Depth == 0 {
-		l.Depth = defaultDepth
-	}
+	l.Time = cmp.Or(l.Time, defaultTime)
+	l.Heap = cmp.Or(l.Heap, defaultHeap)
+	l.Depth = cmp.Or(l.Depth, defaultDepth)
 	return l
 }
 

@@ -1,6 +1,7 @@
 package js
 
 import (
+	"slices"
 	"strings"
 	"sync"
 
@@ -444,7 +445,7 @@ func (a *plainness) method(f *ast.DotExpression, args []ast.Expression) {
 	name := string(f.Identifier.Name)
 	if id, ok := f.Left.(*ast.Identifier); ok && !a.declared[string(id.Name)] {
 		names, ok := plainStatics[string(id.Name)]
-		if !ok || names != nil && !contains(names, name) {
+		if !ok || names != nil && !slices.Contains(names, name) {
 			a.refuse()
 		}
 		a.exprs(args)
@@ -486,15 +487,6 @@ func first(list []ast.Expression) ast.Expression {
 		return nil
 	}
 	return list[0]
-}
-
-func contains(list []string, s string) bool {
-	for _, x := range list {
-		if x == s {
-			return true
-		}
-	}
-	return false
 }
 
 // plainPattern says whether a regular expression is one that the engine matches

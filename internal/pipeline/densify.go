@@ -7,6 +7,7 @@ import (
 
 	"github.com/archelon-db/archelon/internal/bsonval"
 	"github.com/archelon-db/archelon/internal/expr"
+	"github.com/archelon-db/archelon/internal/fieldpath"
 	"github.com/archelon-db/archelon/internal/keystring"
 	"github.com/archelon-db/archelon/internal/mongoerr"
 )
@@ -37,7 +38,7 @@ func parseDensify(p *parser, arg bsonval.Value) ([]stage, error) {
 		case "field":
 			f, err := fieldString(stageName, name, v)
 			if err == nil {
-				s.field, err = expr.ParsePath(f)
+				s.field, err = fieldpath.Parse(f)
 			}
 			return true, err
 		case "partitionByFields":
@@ -89,7 +90,7 @@ func pathList(stage, name string, v bsonval.Value) ([][]string, error) {
 		if strings.HasPrefix(s, "$") {
 			return nil, mongoerr.New(8993001, "%s: field names of '%s' must not start with '$'", stage, name)
 		}
-		path, err := expr.ParsePath(s)
+		path, err := fieldpath.Parse(s)
 		if err != nil {
 			return nil, err
 		}

@@ -5,7 +5,7 @@ import (
 	"strings"
 
 	"github.com/archelon-db/archelon/internal/bsonval"
-	"github.com/archelon-db/archelon/internal/expr"
+	"github.com/archelon-db/archelon/internal/fieldpath"
 	"github.com/archelon-db/archelon/internal/mongoerr"
 )
 
@@ -86,7 +86,7 @@ func (p *parser) fillStages(partition, sortBy bsonval.Value, output bsonval.Doc)
 	it := output.Iter()
 	for it.Next() {
 		name := it.KeyStr()
-		if _, err := expr.ParsePath(name); err != nil {
+		if _, err := fieldpath.Parse(name); err != nil {
 			return nil, err
 		}
 		if it.Value().Type() != bsonval.TypeDocument {

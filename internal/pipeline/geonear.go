@@ -8,6 +8,7 @@ import (
 
 	"github.com/archelon-db/archelon/internal/bsonval"
 	"github.com/archelon-db/archelon/internal/expr"
+	"github.com/archelon-db/archelon/internal/fieldpath"
 	"github.com/archelon-db/archelon/internal/geo"
 	"github.com/archelon-db/archelon/internal/match"
 	"github.com/archelon-db/archelon/internal/mongoerr"
@@ -61,12 +62,12 @@ func (s *geoNearStage) set(p *parser, name string, v bsonval.Value) (err error) 
 		if v.Type() != bsonval.TypeString {
 			return mongoerr.New(16606, "$geoNear requires that the 'distanceField' option is a String")
 		}
-		s.distance, err = expr.ParsePath(strings.Clone(v.Str()))
+		s.distance, err = fieldpath.Parse(strings.Clone(v.Str()))
 	case "includeLocs":
 		if v.Type() != bsonval.TypeString {
 			return mongoerr.New(16607, "$geoNear requires that 'includeLocs' option is a String")
 		}
-		s.locs, err = expr.ParsePath(strings.Clone(v.Str()))
+		s.locs, err = fieldpath.Parse(strings.Clone(v.Str()))
 	case "query":
 		if v.Type() != bsonval.TypeDocument {
 			return errFieldType("$geoNear", name, v, "object")

@@ -6,6 +6,7 @@ import (
 
 	"github.com/archelon-db/archelon/internal/bsonval"
 	"github.com/archelon-db/archelon/internal/expr"
+	"github.com/archelon-db/archelon/internal/fieldpath"
 	"github.com/archelon-db/archelon/internal/keystring"
 	"github.com/archelon-db/archelon/internal/match"
 	"github.com/archelon-db/archelon/internal/mongoerr"
@@ -92,7 +93,7 @@ func (s *graphStage) set(p *parser, name string, v bsonval.Value) (err error) {
 		s.ns.Coll = str
 		return checkCollName(s.ns.DB, str)
 	}
-	path, err := expr.ParsePath(str)
+	path, err := fieldpath.Parse(str)
 	switch name {
 	case "as":
 		s.as = path

@@ -6,6 +6,7 @@ import (
 
 	"github.com/archelon-db/archelon/internal/bsonval"
 	"github.com/archelon-db/archelon/internal/expr"
+	"github.com/archelon-db/archelon/internal/fieldpath"
 	"github.com/archelon-db/archelon/internal/mongoerr"
 )
 
@@ -61,14 +62,14 @@ func parseLookup(p *parser, arg bsonval.Value) ([]stage, error) {
 	if err := a.check(); err != nil {
 		return nil, err
 	}
-	if s.as, err = expr.ParsePath(a.as); err != nil {
+	if s.as, err = fieldpath.Parse(a.as); err != nil {
 		return nil, err
 	}
 	if a.hasLocal {
-		if s.local, err = expr.ParsePath(a.local); err != nil {
+		if s.local, err = fieldpath.Parse(a.local); err != nil {
 			return nil, err
 		}
-		if s.fnames, err = expr.ParsePath(a.foreign); err != nil {
+		if s.fnames, err = fieldpath.Parse(a.foreign); err != nil {
 			return nil, err
 		}
 		s.foreign = a.foreign

@@ -9,6 +9,7 @@ import (
 
 	"github.com/archelon-db/archelon/internal/bsonval"
 	"github.com/archelon-db/archelon/internal/expr"
+	"github.com/archelon-db/archelon/internal/fieldpath"
 	"github.com/archelon-db/archelon/internal/mongoerr"
 )
 
@@ -154,7 +155,7 @@ func readOn(v bsonval.Value) ([]string, error) {
 		return nil, mongoerr.New(51186, "$merge 'on' field  must be either a string or an array of strings, but found %s", v.Type())
 	}
 	for i, f := range on {
-		if _, err := expr.ParsePath(f); err != nil {
+		if _, err := fieldpath.Parse(f); err != nil {
 			return nil, err
 		}
 		if slices.Contains(on[:i], f) {

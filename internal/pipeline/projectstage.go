@@ -6,6 +6,7 @@ import (
 
 	"github.com/archelon-db/archelon/internal/bsonval"
 	"github.com/archelon-db/archelon/internal/expr"
+	"github.com/archelon-db/archelon/internal/fieldpath"
 	"github.com/archelon-db/archelon/internal/mongoerr"
 	"github.com/archelon-db/archelon/internal/projection"
 )
@@ -67,7 +68,7 @@ func parseUnset(_ *parser, arg bsonval.Value) ([]stage, error) {
 		}
 	}
 	for _, path := range paths {
-		if _, err := expr.ParsePath(path); err != nil {
+		if _, err := fieldpath.Parse(path); err != nil {
 			return nil, err
 		}
 	}

@@ -8,7 +8,7 @@ import (
 	"strings"
 
 	"github.com/archelon-db/archelon/internal/bsonval"
-	"github.com/archelon-db/archelon/internal/expr"
+	"github.com/archelon-db/archelon/internal/fieldpath"
 	"github.com/archelon-db/archelon/internal/keystring"
 	"github.com/archelon-db/archelon/internal/mongoerr"
 )
@@ -105,7 +105,7 @@ func (s *rankFusionStage) parseInputs(p *parser, d bsonval.Doc) error {
 		if v.Doc().IsEmpty() {
 			return mongoerr.New(9834300, "$rankFusion input pipeline '%s' must not be empty", name)
 		}
-		if err := expr.CheckFieldName(name); err != nil {
+		if err := fieldpath.Check(name); err != nil {
 			return err
 		}
 		if slices.Contains(s.names, name) {

@@ -6,6 +6,7 @@ import (
 
 	"github.com/archelon-db/archelon/internal/bsonval"
 	"github.com/archelon-db/archelon/internal/expr"
+	"github.com/archelon-db/archelon/internal/fieldpath"
 	"github.com/archelon-db/archelon/internal/mongoerr"
 )
 
@@ -39,7 +40,7 @@ func parseUnwind(_ *parser, arg bsonval.Value) ([]stage, error) {
 	if prefixed[0] != '$' {
 		return nil, mongoerr.New(28818, "path option to $unwind stage should be prefixed with a '$': %s", prefixed)
 	}
-	path, err := expr.ParsePath(prefixed[1:])
+	path, err := fieldpath.Parse(prefixed[1:])
 	if err != nil {
 		return nil, err
 	}
@@ -69,7 +70,7 @@ func (s *unwindStage) parseFields(d bsonval.Doc) (path string, err error) {
 			if v.Str()[0] == '$' {
 				return "", mongoerr.New(28822, "includeArrayIndex option to $unwind stage should not be prefixed with a '$': %s", v.Str())
 			}
-			if s.index, err = expr.ParsePath(v.Str()); err != nil {
+			if s.index, err = fieldpath.Parse(v.Str()); err != nil {
 				return "", err
 			}
 			s.index = cloneAll(s.index)

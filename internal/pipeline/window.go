@@ -8,6 +8,7 @@ import (
 	"github.com/archelon-db/archelon/internal/accumulator"
 	"github.com/archelon-db/archelon/internal/bsonval"
 	"github.com/archelon-db/archelon/internal/expr"
+	"github.com/archelon-db/archelon/internal/fieldpath"
 	"github.com/archelon-db/archelon/internal/keystring"
 	"github.com/archelon-db/archelon/internal/mongoerr"
 	"github.com/archelon-db/archelon/internal/sortkey"
@@ -109,7 +110,7 @@ func (s *windowStage) compilePartition(p *parser, v bsonval.Value) error {
 func (s *windowStage) compileOutput(p *parser, d bsonval.Doc, order *sortkey.Pattern) error {
 	it := d.Iter()
 	for it.Next() {
-		path, err := expr.ParsePath(it.KeyStr())
+		path, err := fieldpath.Parse(it.KeyStr())
 		if err != nil {
 			return err
 		}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/archelon-db/archelon/internal/bsonval"
 	"github.com/archelon-db/archelon/internal/expr"
+	"github.com/archelon-db/archelon/internal/fieldpath"
 	"github.com/archelon-db/archelon/internal/match"
 	"github.com/archelon-db/archelon/internal/mongoerr"
 )
@@ -138,7 +139,7 @@ func (c *compiler) element(key string, v bsonval.Value, prefix []string) error {
 }
 
 func (c *compiler) path(key string, prefix []string) ([]string, error) {
-	names, err := expr.ParsePath(key)
+	names, err := fieldpath.Parse(key)
 	if err != nil {
 		return nil, err
 	}

@@ -97,18 +97,24 @@ func (p *parser) backrefByName(name string) *node {
 	return r
 }
 
+// opening takes what a reference in braces, angle brackets or quotes begins with
+// and returns what it ends with; 0 if there is none.
+func (p *parser) opening() byte {
+	switch {
+	case p.take("{"):
+		return '}'
+	case p.take("<"):
+		return '>'
+	case p.take("'"):
+		return '\''
+	}
+	return 0
+}
+
 // groupReference reads what follows \g: a back-reference in braces or plain, a
 // subroutine call in angle brackets or quotes.
 func (p *parser) groupReference() (*node, error) {
-	end := byte(0)
-	switch {
-	case p.take("{"):
-		end = '}'
-	case p.take("<"):
-		end = '>'
-	case p.take("'"):
-		end = '\''
-	}
+	end := p.opening()
 	sign := byte(0)
 	if p.take("-") {
 		sign = '-'
@@ -152,15 +158,8 @@ func (p *parser) groupReference() (*node, error) {
 }
 
 func (p *parser) namedReference() (*node, error) {
-	end := byte(0)
-	switch {
-	case p.take("{"):
-		end = '}'
-	case p.take("<"):
-		end = '>'
-	case p.take("'"):
-		end = '\''
-	default:
+	end := p.opening()
+	if end == 0 {
 		return nil, errBackslashK
 	}
 	name, err := p.name(end)

@@ -1,9 +1,8 @@
 package sortkey
 
 import (
-	"strings"
-
 	"github.com/archelon-db/archelon/internal/bsonval"
+	"github.com/archelon-db/archelon/internal/fieldpath"
 	"github.com/archelon-db/archelon/internal/mongoerr"
 )
 
@@ -61,7 +60,7 @@ func compilePart(path string, v bsonval.Value) (Part, error) {
 	if direction != 1 && direction != -1 {
 		return Part{}, mongoerr.New(15975, "$sort key ordering must be 1 (for ascending) or -1 (for descending)")
 	}
-	names, err := parsePath(path)
+	names, err := fieldpath.Parse(path)
 	if err != nil {
 		return Part{}, err
 	}
@@ -91,30 +90,6 @@ func compileMeta(d bsonval.Doc) (string, error) {
 		return "", mongoerr.New(31138, "Illegal $meta sort: %s", bsonval.Format(v))
 	}
 	return string(v.Bytes()), nil
-}
-
-// parsePath splits and checks a dotted path.
-func parsePath(path string) ([]string, error) {
-	if path == "" {
-		return nil, mongoerr.New(40352, "FieldPath cannot be constructed with empty string")
-	}
-	if strings.HasSuffix(path, ".") {
-		return nil, mongoerr.New(40353, "FieldPath must not end with a '.'.")
-	}
-	names := strings.Split(path, ".")
-	if len(names) > bsonval.MaxDepth {
-		return nil, mongoerr.New(mongoerr.Overflow, "FieldPath is too long")
-	}
-	for _, n := range names {
-		switch {
-		case n == "":
-			return nil, mongoerr.New(15998, "FieldPath field names may not be empty strings.")
-		case n[0] == '$':
-			return nil, mongoerr.New(16410,
-				"FieldPath field names may not start with '$'. Consider using $getField or $setField.")
-		}
-	}
-	return names, nil
 }
 
 // arrayIndex reads a name as an array position: digits without leading zeros;

@@ -73,8 +73,7 @@ func TestKilled(t *testing.T) {
 				t.Fatal("the copy is too slow")
 			}
 		}
-		_ = c.cmd.Process.Signal(syscall.SIGKILL)
-		<-c.done
+		c.Kill()
 		now := ranges(t, target)
 		for id, p := range done {
 			if p.Done && now[id] != p {
@@ -130,7 +129,7 @@ func TestKilled(t *testing.T) {
 	must(nil, target.Database("archelon_copy").Drop(ctx))
 	c := begin(t, from, to, "--batch", "10", "--jobs", "1", "--drop")
 	c.await(t, "copying")
-	_ = c.cmd.Process.Signal(syscall.SIGINT)
+	c.Signal(t, syscall.SIGINT)
 	if out := c.ended(t, false); !strings.Contains(out, "run the same command again") {
 		t.Errorf("the copy says:\n%s", out)
 	}

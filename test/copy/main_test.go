@@ -1,14 +1,12 @@
 package copy
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"os"
 	"os/exec"
 	"sort"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -41,72 +39,37 @@ func connect(t *testing.T, s *harness.Server) *mongo.Client {
 }
 
 // copying is a running `archelon copy`.
-type copying struct {
-	cmd  *exec.Cmd
-	done chan struct{} // closed when it has ended; err is set before
-	err  error
-
-	mu  sync.Mutex // guards out
-	out bytes.Buffer
-}
-
-func (c *copying) Write(p []byte) (int, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.out.Write(p)
-}
-
-func (c *copying) text() string {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.out.String()
-}
+type copying struct{ *harness.Program }
 
 // begin starts a copy from one server to another.
-func begin(t *testing.T, from, to *harness.Server, args ...string) *copying {
+func begin(t *testing.T, from, to *harness.Server, args ...string) copying {
 	t.Helper()
-	c := &copying{done: make(chan struct{})}
-	c.cmd = exec.Command(harness.Build(t), append([]string{"copy", "--from", from.URI(), "--to", to.URI()}, args...)...)
-	c.cmd.Stdout, c.cmd.Stderr = c, c
-	if err := c.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	go func() {
-		c.err = c.cmd.Wait()
-		close(c.done)
-	}()
-	t.Cleanup(func() {
-		_ = c.cmd.Process.Kill()
-		<-c.done
-		if t.Failed() {
-			t.Logf("copy %s:\n%s", strings.Join(args, " "), c.text())
-		}
-	})
-	return c
+	args = append([]string{"copy", "--from", from.URI(), "--to", to.URI()}, args...)
+	return copying{harness.Run(t, exec.Command(harness.Build(t), args...))}
 }
 
 // ended waits for the end and checks how it came.
-func (c *copying) ended(t *testing.T, well bool) string {
+func (c copying) ended(t *testing.T, well bool) string {
 	t.Helper()
 	select {
-	case <-c.done:
+	case <-c.Done():
 	case <-time.After(time.Minute):
-		_ = c.cmd.Process.Signal(syscall.SIGQUIT)
+		c.Signal(t, syscall.SIGQUIT)
 		t.Fatal("the copy did not end")
 	}
-	if (c.err == nil) != well {
-		t.Fatalf("the copy ended with %v", c.err)
+	if (c.Err() == nil) != well {
+		t.Fatalf("the copy ended with %v", c.Err())
 	}
-	return c.text()
+	return c.Log()
 }
 
 // await waits until the copy has said something.
-func (c *copying) await(t *testing.T, text string) {
+func (c copying) await(t *testing.T, text string) {
 	t.Helper()
-	for end := time.Now().Add(30 * time.Second); !strings.Contains(c.text(), text); time.Sleep(5 * time.Millisecond) { //nolint:forbidigo // it is the condition that is waited for
+	for end := time.Now().Add(30 * time.Second); !strings.Contains(c.Log(), text); time.Sleep(5 * time.Millisecond) { //nolint:forbidigo // it is the condition that is waited for
 		select {
-		case <-c.done:
-			t.Fatalf("the copy ended (%v) and had not said %q", c.err, text)
+		case <-c.Done():
+			t.Fatalf("the copy ended (%v) and had not said %q", c.Err(), text)
 		default:
 		}
 		if time.Now().After(end) {

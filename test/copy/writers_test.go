@@ -48,16 +48,15 @@ func TestWriters(t *testing.T) {
 	wg.Go(func() { work(writers, define) })
 
 	// The copy is killed where it copies and where it follows.
-	var c *copying
+	var c copying
 	for _, phase := range []string{"copying", "following", "following"} {
-		if c != nil {
-			_ = c.cmd.Process.Signal(syscall.SIGKILL)
-			<-c.done
+		if c.Program != nil {
+			c.Kill()
 		}
 		c = begin(t, from, to, "--follow", "--verify", "--batch", "50", "--jobs", "3")
 		c.await(t, phase)
 		select {
-		case <-c.done:
+		case <-c.Done():
 		case <-time.After(time.Duration(rand.IntN(700)) * time.Millisecond): // of changes that are brought over
 		}
 	}
@@ -68,7 +67,7 @@ func TestWriters(t *testing.T) {
 		t.Error(err)
 	}
 	want := content(t, source)
-	_ = c.cmd.Process.Signal(syscall.SIGINT)
+	c.Signal(t, syscall.SIGINT)
 	if out := c.ended(t, true); !strings.Contains(out, "cut over") {
 		t.Errorf("the copy says:\n%s", out)
 	}

@@ -5,9 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"path/filepath"
-	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -34,42 +32,15 @@ type journal struct {
 	counter  int64 // last acknowledged value of the counter
 }
 
-func rounds(t *testing.T) int {
-	if s := os.Getenv("ARCHELON_CRASH_ROUNDS"); s != "" {
-		n, err := strconv.Atoi(s)
-		if err != nil || n < 1 {
-			t.Fatalf("ARCHELON_CRASH_ROUNDS=%s: want a positive number", s)
-		}
-		return n
-	}
-	if testing.Short() {
-		return 3
-	}
-	return 50
-}
-
-// seed is that of ARCHELON_CRASH_SEED, or a new one; it is printed either way.
-func seed(t *testing.T) uint64 {
-	n := uint64(time.Now().UnixNano())
-	if s := os.Getenv("ARCHELON_CRASH_SEED"); s != "" {
-		var err error
-		if n, err = strconv.ParseUint(s, 10, 64); err != nil {
-			t.Fatalf("ARCHELON_CRASH_SEED=%s: %v", s, err)
-		}
-	}
-	t.Logf("ARCHELON_CRASH_SEED=%d", n)
-	return n
-}
-
 func TestKill(t *testing.T) {
-	r := rand.New(rand.NewPCG(seed(t), 0))
+	r := rand.New(rand.NewPCG(harness.Seed(t, "ARCHELON_CRASH_SEED"), 0))
 	binary := harness.Build(t)
 	data := filepath.Join(t.TempDir(), "data")
 	addr := harness.FreeAddr(t)
 	journals := make([]journal, writers)
 	s := harness.Start(t, binary, addr, data)
 	prepare(t, s)
-	for round := range rounds(t) {
+	for round := range harness.Rounds(t, "ARCHELON_CRASH_ROUNDS", 3, 50) {
 		life := time.Duration(20+r.IntN(400)) * time.Millisecond
 		load(t, s, journals, life)
 		s = harness.Start(t, binary, addr, data)

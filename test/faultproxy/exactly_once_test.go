@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -26,32 +25,6 @@ const (
 	// takes, so that no outcome stays unknown.
 	patience = 2 * time.Minute
 )
-
-func rounds(t *testing.T) int {
-	if s := os.Getenv("ARCHELON_FAULT_ROUNDS"); s != "" {
-		n, err := strconv.Atoi(s)
-		if err != nil || n < 1 {
-			t.Fatalf("ARCHELON_FAULT_ROUNDS=%s: want a positive number", s)
-		}
-		return n
-	}
-	if testing.Short() {
-		return 10
-	}
-	return 100
-}
-
-func seed(t *testing.T) uint64 {
-	n := uint64(time.Now().UnixNano())
-	if s := os.Getenv("ARCHELON_FAULT_SEED"); s != "" {
-		var err error
-		if n, err = strconv.ParseUint(s, 10, 64); err != nil {
-			t.Fatalf("ARCHELON_FAULT_SEED=%s: %v", s, err)
-		}
-	}
-	t.Logf("ARCHELON_FAULT_SEED=%d", n)
-	return n
-}
 
 // writer is one thread; each round it does everything once.
 type writer struct {
@@ -172,7 +145,7 @@ func one(r *mongo.UpdateResult, err error) error {
 
 // TestExactlyOnce writes through a proxy that loses requests and replies.
 func TestExactlyOnce(t *testing.T) {
-	random, rounds := seed(t), rounds(t)
+	random, rounds := harness.Seed(t, "ARCHELON_FAULT_SEED"), harness.Rounds(t, "ARCHELON_FAULT_ROUNDS", 10, 100)
 	addr := harness.FreeAddr(t)
 	server := harness.Start(t, harness.Build(t), addr, filepath.Join(t.TempDir(), "data"))
 	direct := harness.Connect(t, options.Client().ApplyURI(server.URI()).SetDirect(true))

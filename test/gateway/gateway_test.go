@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -23,70 +22,6 @@ import (
 )
 
 func TestMain(m *testing.M) { os.Exit(harness.Main(m)) }
-
-// starting and stopping bound how long a program may take to answer and to leave.
-const (
-	starting = 20 * time.Second
-	stopping = 20 * time.Second
-)
-
-// output keeps what a process prints.
-type output struct {
-	mu sync.Mutex // guards b
-	b  bytes.Buffer
-}
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.b.Write(p)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.b.String()
-}
-
-// program is a running program.
-type program struct {
-	cmd   *exec.Cmd
-	log   *output
-	ended chan error
-}
-
-// run starts a program and waits until it answers at addr. It has to leave in order at the end of the test.
-func run(t *testing.T, addr, binary string, args ...string) *program {
-	t.Helper()
-	p := &program{cmd: exec.Command(binary, args...), log: &output{}, ended: make(chan error, 1)}
-	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
-	if err := p.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	go func() { p.ended <- p.cmd.Wait() }()
-	t.Cleanup(func() { p.stop(t) })
-	client := harness.Connect(t, options.Client().ApplyURI("mongodb://"+addr+"/").SetServerSelectionTimeout(starting))
-	if err := client.Ping(t.Context(), nil); err != nil {
-		t.Fatalf("it does not answer: %v\n%s", err, p.log)
-	}
-	return p
-}
-
-func (p *program) stop(t *testing.T) {
-	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
-		t.Errorf("it had ended: %v\n%s", err, p.log)
-		return
-	}
-	select {
-	case err := <-p.ended:
-		if err != nil {
-			t.Errorf("it did not end in order: %v\n%s", err, p.log)
-		}
-	case <-time.After(stopping):
-		_ = p.cmd.Process.Kill()
-		t.Errorf("it still ran %s after SIGTERM\n%s", stopping, p.log)
-	}
-}
 
 func write(t *testing.T, file, text string) {
 	t.Helper()
@@ -111,7 +46,7 @@ func TestKilledUpstream(t *testing.T) {
 	db := harness.Start(t, binary, dbAddr, data)
 	config := filepath.Join(t.TempDir(), "routes.yaml")
 	write(t, config, fmt.Sprintf("listen: %s\nupstreams:\n  db: {uri: 'mongodb://%s/?maxPoolSize=4&serverSelectionTimeoutMS=2000'}\nroutes: [{upstream: db}]\n", addr, dbAddr))
-	run(t, addr, binary, "gateway", "--config", config)
+	harness.Serve(t, addr, binary, "gateway", "--config", config)
 	client := harness.Connect(t, options.Client().ApplyURI("mongodb://"+addr+"/"))
 	coll := client.Database("d").Collection("c")
 	ctx, cancel := context.WithCancel(t.Context())
@@ -190,7 +125,7 @@ func TestReloadOfTheFile(t *testing.T) {
 		return fmt.Sprintf("listen: %s\nupstreams: {db: {uri: 'mongodb://%s/'}}\nroutes: [{upstream: db}]\n", addr, db)
 	}
 	write(t, config, routes(one))
-	p := run(t, addr, binary, "gateway", "--config", config, "--reload", "50ms", "--quiesce", "0s")
+	p := harness.Serve(t, addr, binary, "gateway", "--config", config, "--reload", "50ms", "--quiesce", "0s")
 	client := harness.Connect(t, options.Client().ApplyURI("mongodb://"+addr+"/"))
 	coll := client.Database("d").Collection("c")
 	if _, err := coll.InsertOne(t.Context(), bson.D{}); err != nil {
@@ -207,36 +142,29 @@ func TestReloadOfTheFile(t *testing.T) {
 				return
 			}
 			if time.Since(began) > 10*time.Second {
-				t.Fatalf("still %d documents\n%s", n, p.log)
+				t.Fatalf("still %d documents\n%s", n, p.Log())
 			}
 		}
 	}
 	write(t, config, routes(two)+"# changed\n")
 	await(0)
 	write(t, config, "upstreams: oops")
-	for began := time.Now(); !strings.Contains(p.log.String(), "not taken up"); time.Sleep(20 * time.Millisecond) { //nolint:forbidigo // it is the condition that is waited for
+	for began := time.Now(); !strings.Contains(p.Log(), "not taken up"); time.Sleep(20 * time.Millisecond) { //nolint:forbidigo // it is the condition that is waited for
 		if time.Since(began) > 10*time.Second {
 			t.Fatal("a broken file goes unnoticed")
 		}
 	}
 	await(0)
 	write(t, config, routes(one))
-	if err := p.cmd.Process.Signal(syscall.SIGHUP); err != nil {
-		t.Fatal(err)
-	}
+	p.Signal(t, syscall.SIGHUP)
 	await(1)
 }
 
 // TestStack runs the example of three levels.
 func TestStack(t *testing.T) {
 	skipShort(t)
-	binary, addr := filepath.Join(t.TempDir(), "stack"), harness.FreeAddr(t)
-	build := exec.Command("go", "build", "-o", binary, "./examples/stack")
-	build.Dir = harness.Root(t)
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build: %v\n%s", err, out)
-	}
-	run(t, addr, binary, "-listen", addr)
+	addr := harness.FreeAddr(t)
+	harness.Serve(t, addr, harness.Compile(t, "./examples/stack"), "-listen", addr)
 	client := harness.Connect(t, options.Client().ApplyURI("mongodb://"+addr+"/"))
 	var reply struct{ Number, Left int32 }
 	err := client.Database("test").RunCommand(t.Context(), bson.D{{Key: "order", Value: "pump"}, {Key: "quantity", Value: 2}}).Decode(&reply)

@@ -1,7 +1,6 @@
 package harness
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"net"
@@ -9,8 +8,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -18,11 +17,8 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 )
 
-// starting and stopping bound how long a server may take to answer and to leave.
-const (
-	starting = 20 * time.Second
-	stopping = 20 * time.Second
-)
+// starting bounds how long a server may take to answer.
+const starting = 20 * time.Second
 
 // Root returns the module's root folder.
 func Root(t testing.TB) string {
@@ -65,17 +61,33 @@ func Build(t testing.TB) string {
 			return
 		}
 		built.binary = filepath.Join(built.dir, "archelon")
-		cmd := exec.Command("go", "build", "-o", built.binary, "./cmd/archelon")
-		cmd.Dir = root
-		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-		if out, err := cmd.CombinedOutput(); err != nil {
-			built.err = fmt.Errorf("build: %w\n%s", err, out)
-		}
+		built.err = compile(root, built.binary, "./cmd/archelon")
 	})
 	if built.err != nil {
 		t.Fatal(built.err)
 	}
 	return built.binary
+}
+
+// Compile builds another program, a package of the module or a source file, and returns the path of the binary, which is
+// gone with the test.
+func Compile(t testing.TB, source string) string {
+	t.Helper()
+	binary := filepath.Join(t.TempDir(), strings.TrimSuffix(filepath.Base(source), ".go"))
+	if err := compile(Root(t), binary, source); err != nil {
+		t.Fatal(err)
+	}
+	return binary
+}
+
+func compile(root, binary, source string) error {
+	cmd := exec.Command("go", "build", "-o", binary, source)
+	cmd.Dir = root
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("build %s: %w\n%s", source, err, out)
+	}
+	return nil
 }
 
 // FreeAddr returns a loopback address whose port was free a moment ago.
@@ -89,43 +101,14 @@ func FreeAddr(t testing.TB) string {
 	return l.Addr().String()
 }
 
-// Server is a running process.
+// Server is a running process that answers at an address.
 type Server struct {
+	*Program
 	Addr string // host:port
-	cmd  *exec.Cmd
-	log  *output
-	done chan struct{} // closed when the process has ended; err is set before
-	err  error
 }
-
-// Pid returns the process's id.
-func (s *Server) Pid() int { return s.cmd.Process.Pid }
 
 // URI returns the plain connection string.
 func (s *Server) URI() string { return "mongodb://" + s.Addr + "/" }
-
-// output keeps the end of what a process prints.
-type output struct {
-	mu sync.Mutex // guards b
-	b  []byte
-}
-
-func (o *output) Write(p []byte) (int, error) {
-	const kept = 64 << 10
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.b = append(o.b, p...)
-	if len(o.b) > 2*kept {
-		o.b = bytes.Clone(o.b[len(o.b)-kept:])
-	}
-	return len(p), nil
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return string(o.b)
-}
 
 // Start runs "archelon serve" on an address and a data folder and waits until it answers. The process is killed when
 // the test ends, and its log is shown when the test failed.
@@ -138,23 +121,22 @@ func Start(t testing.TB, binary, addr, data string, args ...string) *Server {
 // further environment variables and the arguments of serve.
 func StartWith(t testing.TB, binary, addr string, env []string, args ...string) *Server {
 	t.Helper()
-	s := &Server{Addr: addr, log: &output{}, done: make(chan struct{})}
-	s.cmd = exec.Command(binary, append([]string{"serve"}, args...)...)
-	s.cmd.Env = append(os.Environ(), env...)
-	s.cmd.Stdout, s.cmd.Stderr = s.log, s.log
-	if err := s.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	go func() {
-		s.err = s.cmd.Wait()
-		close(s.done)
-	}()
-	t.Cleanup(func() {
-		s.Kill()
-		if t.Failed() {
-			t.Logf("log of the server at %s:\n%s", addr, s.log)
-		}
-	})
+	cmd := exec.Command(binary, append([]string{"serve"}, args...)...)
+	cmd.Env = append(os.Environ(), env...)
+	return launch(t, addr, cmd)
+}
+
+// Serve runs a program that answers at an address, and waits until it does. It has to leave in order when the test ends.
+func Serve(t testing.TB, addr, binary string, args ...string) *Server {
+	t.Helper()
+	s := launch(t, addr, exec.Command(binary, args...))
+	t.Cleanup(func() { s.Stop(t) })
+	return s
+}
+
+func launch(t testing.TB, addr string, cmd *exec.Cmd) *Server {
+	t.Helper()
+	s := &Server{Program: Run(t, cmd), Addr: addr}
 	s.await(t)
 	return s
 }
@@ -167,10 +149,10 @@ func (s *Server) await(t testing.TB) {
 	for {
 		select {
 		case <-s.done:
-			t.Fatalf("the server ended at once: %v\n%s", s.err, s.log)
+			t.Fatalf("the server ended at once: %v\n%s", s.err, s.Log())
 		case <-ctx.Done():
 			s.dump()
-			t.Fatalf("the server at %s did not answer in %s\n%s", s.Addr, starting, s.log)
+			t.Fatalf("the server at %s did not answer in %s\n%s", s.Addr, starting, s.Log())
 		case <-time.After(10 * time.Millisecond):
 		}
 		if conn, err := net.DialTimeout("tcp", s.Addr, time.Second); err == nil {
@@ -184,54 +166,7 @@ func (s *Server) await(t testing.TB) {
 	}
 	defer func() { _ = client.Disconnect(context.Background()) }()
 	if err := client.Ping(ctx, nil); err != nil {
-		t.Fatalf("ping: %v\n%s", err, s.log)
-	}
-}
-
-// dump makes the process print what its goroutines do, and end.
-func (s *Server) dump() {
-	_ = s.cmd.Process.Signal(syscall.SIGQUIT)
-	select {
-	case <-s.done:
-	case <-time.After(time.Second):
-	}
-}
-
-// Kill ends the process with SIGKILL, as a crash would, and waits until it is gone.
-func (s *Server) Kill() {
-	_ = s.cmd.Process.Kill()
-	<-s.done
-}
-
-// Log is the end of what the process has printed.
-func (s *Server) Log() string { return s.log.String() }
-
-// Terminate sends SIGTERM and does not wait.
-func (s *Server) Terminate(t testing.TB) {
-	t.Helper()
-	if err := s.cmd.Process.Signal(syscall.SIGTERM); err != nil {
-		t.Fatalf("SIGTERM: %v", err)
-	}
-}
-
-// Stop ends the process as a user would, with SIGTERM, and checks that it leaves in time with exit code 0.
-func (s *Server) Stop(t testing.TB) {
-	t.Helper()
-	s.Terminate(t)
-	s.Ended(t)
-}
-
-// Ended waits until the process has left and checks that its exit code is 0.
-func (s *Server) Ended(t testing.TB) {
-	t.Helper()
-	select {
-	case <-s.done:
-		if s.err != nil {
-			t.Errorf("the server did not end cleanly: %v", s.err)
-		}
-	case <-time.After(stopping):
-		t.Errorf("the server still ran %s after SIGTERM", stopping)
-		s.Kill()
+		t.Fatalf("ping: %v\n%s", err, s.Log())
 	}
 }
 

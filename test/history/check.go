@@ -1,6 +1,9 @@
 package history
 
-import "slices"
+import (
+	"cmp"
+	"slices"
+)
 
 // Check returns the violations of snapshot isolation in a history: what no order
 // of transactions that is consistent with real time allows, if each reads the
@@ -138,8 +141,8 @@ func (r *record) realTime(g *graph) {
 			ends = append(ends, i)
 		}
 	}
-	slices.SortFunc(ends, func(a, b int) int { return compare(r.txns[a].End, r.txns[b].End) })
-	slices.SortFunc(starts, func(a, b int) int { return compare(r.txns[a].Start, r.txns[b].Start) })
+	slices.SortFunc(ends, func(a, b int) int { return cmp.Compare(r.txns[a].End, r.txns[b].End) })
+	slices.SortFunc(starts, func(a, b int) int { return cmp.Compare(r.txns[a].Start, r.txns[b].Start) })
 	// A chain of moments keeps the number of edges small.
 	moment, next := -1, 0
 	for _, s := range starts {

@@ -6,7 +6,6 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -40,19 +39,6 @@ func duration(t *testing.T) time.Duration {
 	return 2 * time.Minute
 }
 
-// seed is that of ARCHELON_HISTORY_SEED, or a new one; it is printed either way.
-func seed(t *testing.T) uint64 {
-	n := uint64(time.Now().UnixNano())
-	if s := os.Getenv("ARCHELON_HISTORY_SEED"); s != "" {
-		var err error
-		if n, err = strconv.ParseUint(s, 10, 64); err != nil {
-			t.Fatalf("ARCHELON_HISTORY_SEED=%s: %v", s, err)
-		}
-	}
-	t.Logf("ARCHELON_HISTORY_SEED=%d", n)
-	return n
-}
-
 func connect(t *testing.T, addr string) *mongo.Client {
 	t.Helper()
 	return harness.Connect(t, options.Client().ApplyURI("mongodb://"+addr+"/").SetDirect(true).
@@ -63,7 +49,7 @@ func connect(t *testing.T, addr string) *mongo.Client {
 // TestHistory lets clients work while the server is killed again and again, and
 // checks what they saw.
 func TestHistory(t *testing.T) {
-	random, length := seed(t), duration(t)
+	random, length := harness.Seed(t, "ARCHELON_HISTORY_SEED"), duration(t)
 	r := rand.New(rand.NewPCG(random, 0))
 	binary, addr, data := harness.Build(t), harness.FreeAddr(t), filepath.Join(t.TempDir(), "data")
 	server := harness.Start(t, binary, addr, data)

@@ -1,6 +1,7 @@
 package history
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -73,8 +74,8 @@ func (r *record) steps(i int, t Txn) map[string]step {
 // linear checks that the order of lengths is one of real time.
 func linear(steps []step) error {
 	byEnd := slices.Clone(steps)
-	slices.SortFunc(byEnd, func(a, b step) int { return compare(a.end, b.end) })
-	slices.SortFunc(steps, func(a, b step) int { return compare(a.start, b.start) })
+	slices.SortFunc(byEnd, func(a, b step) int { return cmp.Compare(a.end, b.end) })
+	slices.SortFunc(steps, func(a, b step) int { return cmp.Compare(a.start, b.start) })
 	var latest step // of those that ended before, the one with the longest list
 	next := 0
 	for _, s := range steps {
@@ -92,16 +93,6 @@ func linear(steps []step) error {
 		}
 	}
 	return nil
-}
-
-func compare(a, b time.Duration) int {
-	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
-	}
-	return 0
 }
 
 // Insert is an insert of a document with a key under a unique index.

@@ -2,13 +2,10 @@ package services
 
 import (
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
-
-	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"github.com/archelon-db/archelon/test/harness"
 )
@@ -41,13 +38,7 @@ func build(t *testing.T, dir string, texts []string, addr string) string {
 	program := strings.Replace(texts[0], "// further commands go here", strings.Join(texts[1:], "\n"), 1)
 	program = strings.Replace(program, "import (", "import (\n\"iter\"\n\"sync/atomic\"\n\"github.com/archelon-db/archelon\"", 1)
 	source := write(t, filepath.Join(dir, "main.go"), strings.ReplaceAll(program, "127.0.0.1:27018", addr))
-	binary := filepath.Join(dir, "shop")
-	cmd := exec.Command("go", "build", "-o", binary, source)
-	cmd.Dir = harness.Root(t)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	return binary
+	return harness.Compile(t, source)
 }
 
 // TestDocs runs what docs/services.md shows.
@@ -57,19 +48,7 @@ func TestDocs(t *testing.T) {
 	}
 	tl := harness.InstallTools(t)
 	docs, dir, shop, addr := documented(t), t.TempDir(), harness.FreeAddr(t), harness.FreeAddr(t)
-	cmd := exec.Command(build(t, dir, docs["go"], shop))
-	cmd.Stderr = os.Stderr
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-	})
-	client := harness.Connect(t, options.Client().ApplyURI("mongodb://"+shop+"/").SetServerSelectionTimeout(starting))
-	if err := client.Ping(t.Context(), nil); err != nil {
-		t.Fatal(err)
-	}
+	harness.Serve(t, shop, build(t, dir, docs["go"], shop))
 	calls := docs["js"]
 	last := len(calls) - 1
 	for _, text := range calls[:last] {

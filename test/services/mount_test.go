@@ -36,36 +36,55 @@ services:
 
 func writeConfig(t *testing.T, text string) string {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "archelon.yaml")
-	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return path
+	return write(t, filepath.Join(t.TempDir(), "archelon.yaml"), text)
 }
 
-// TestMounted serves data and services at one address and calls them with every client.
-func TestMounted(t *testing.T) {
+// startMounted starts a database with the services of serviceConfig, and returns the path of its configuration.
+func startMounted(t *testing.T) (s *harness.Server, config string) {
+	t.Helper()
 	if testing.Short() {
 		t.Skip("builds and runs programs: run without -short")
 	}
 	binary, addr, farAddr := harness.Build(t), harness.FreeAddr(t), harness.FreeAddr(t)
-	harness.StartWith(t, binary, farAddr, nil, "--listen", farAddr, "--storage", "memory")
-	far := "mongodb://" + farAddr + "/"
+	far := harness.StartWith(t, binary, farAddr, nil, "--listen", farAddr, "--storage", "memory").URI()
 	program := filepath.Join(harness.Root(t), "examples", "python", "words.py")
-	config := writeConfig(t, fmt.Sprintf(serviceConfig, harness.Python, program, far, far))
-	s := harness.StartWith(t, binary, addr, nil, "--config", config, "--listen", addr)
+	config = writeConfig(t, fmt.Sprintf(serviceConfig, harness.Python, program, far, far))
+	return harness.StartWith(t, binary, addr, nil, "--config", config, "--listen", addr), config
+}
+
+// nap begins a call that takes so long; when nap returns, the server answers it.
+func nap(t *testing.T, client *mongo.Client, d time.Duration) <-chan error {
+	t.Helper()
+	napped := make(chan error, 1)
+	go func() {
+		napped <- client.Database("texts").RunCommand(context.Background(), bson.D{{Key: "sleep", Value: d.Seconds()}}).Err()
+	}()
+	running := bson.D{{Key: "currentOp", Value: 1}, {Key: "command.sleep", Value: bson.D{{Key: "$exists", Value: true}}}}
+	for began := time.Now(); ; time.Sleep(5 * time.Millisecond) { //nolint:forbidigo // it is the condition that is waited for
+		var reply struct{ Inprog []bson.Raw }
+		if err := client.Database("admin").RunCommand(t.Context(), running).Decode(&reply); err != nil {
+			t.Fatal(err)
+		}
+		if len(reply.Inprog) > 0 {
+			return napped
+		}
+		if time.Since(began) > 10*time.Second {
+			t.Fatal("the call does not begin")
+		}
+	}
+}
+
+// TestMounted serves data and services at one address and calls them with every client.
+func TestMounted(t *testing.T) {
+	s, _ := startMounted(t)
 
 	client := harness.Connect(t, options.Client().ApplyURI(s.URI()))
-	t.Run("go", func(t *testing.T) { useMounted(t, client, addr) })
+	t.Run("go", func(t *testing.T) { useMounted(t, client, s.Addr) })
 	tl := harness.InstallTools(t)
 	t.Run("mongosh", func(t *testing.T) { tl.Mongosh(t, s.URI()+"texts", "mount.js") })
 	t.Run("python", func(t *testing.T) { tl.Script(t, harness.Python, "mount.py", s.URI()) })
 	t.Run("drain", func(t *testing.T) {
-		napped := make(chan error, 1)
-		go func() {
-			napped <- client.Database("texts").RunCommand(context.Background(), bson.D{{Key: "sleep", Value: 1.5}}).Err()
-		}()
-		time.Sleep(300 * time.Millisecond) //nolint:forbidigo // the call is under way
+		napped := nap(t, client, 1500*time.Millisecond)
 		s.Terminate(t)
 		if err := <-napped; err != nil {
 			t.Errorf("the call that ran: %v", err)
@@ -75,41 +94,30 @@ func TestMounted(t *testing.T) {
 
 // TestRemounted changes the services of a server that runs.
 func TestRemounted(t *testing.T) {
-	if testing.Short() {
-		t.Skip("builds and runs programs: run without -short")
-	}
-	binary, addr, farAddr := harness.Build(t), harness.FreeAddr(t), harness.FreeAddr(t)
-	harness.StartWith(t, binary, farAddr, nil, "--listen", farAddr, "--storage", "memory")
-	far := "mongodb://" + farAddr + "/"
-	program := filepath.Join(harness.Root(t), "examples", "python", "words.py")
-	config := writeConfig(t, fmt.Sprintf(serviceConfig, harness.Python, program, far, far))
-	s := harness.StartWith(t, binary, addr, nil, "--config", config, "--listen", addr)
+	s, config := startMounted(t)
 	client := harness.Connect(t, options.Client().ApplyURI(s.URI()))
-	texts := client.Database("texts")
 	words := func(db string) error {
 		return client.Database(db).RunCommand(t.Context(), bson.D{{Key: "words", Value: "the quick fox"}}).Err()
 	}
 	if err := words("texts"); err != nil {
 		t.Fatal(err)
 	}
-	napped := make(chan error, 1)
-	go func() { napped <- texts.RunCommand(context.Background(), bson.D{{Key: "sleep", Value: 0.5}}).Err() }()
+	napped := nap(t, client, 500*time.Millisecond)
 	reload := func(text string, done func() bool) {
 		t.Helper()
-		if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if err := syscall.Kill(s.Pid(), syscall.SIGHUP); err != nil {
-			t.Fatal(err)
-		}
+		write(t, config, text)
+		s.Signal(t, syscall.SIGHUP)
 		for began := time.Now(); !done(); time.Sleep(20 * time.Millisecond) { //nolint:forbidigo // it is the condition that is waited for
 			if time.Since(began) > 10*time.Second {
 				t.Fatalf("nothing has changed\n%s", s.Log())
 			}
 		}
 	}
-	elsewhere := fmt.Sprintf(serviceConfig, harness.Python, program, far, far)
-	elsewhere = strings.Replace(elsewhere, "database: texts", "database: books", 1)
+	text, err := os.ReadFile(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	elsewhere := strings.Replace(string(text), "database: texts", "database: books", 1)
 	reload(elsewhere, func() bool { return words("books") == nil && words("texts") != nil })
 	if err := <-napped; err != nil {
 		t.Errorf("the call that ran: %v", err)

@@ -8,11 +8,7 @@ import (
 	"image/color"
 	"image/png"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
-	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -27,37 +23,13 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(harness.Main(m)) }
 
-// starting bounds how long an example may take to answer, stopping to leave.
-const (
-	starting = 20 * time.Second
-	stopping = 20 * time.Second
-)
-
-// output keeps what a process prints.
-type output struct {
-	mu sync.Mutex // guards b
-	b  bytes.Buffer
-}
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.b.Write(p)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.b.String()
-}
+// patience bounds how long an example may take for what it is asked.
+const patience = 20 * time.Second
 
 // example is a running example.
 type example struct {
-	addr   string
+	*harness.Server
 	client *mongo.Client
-	log    *output
-	cmd    *exec.Cmd
-	ended  chan error
 }
 
 // start builds an example and runs it until the test ends, when it has to leave in order.
@@ -66,43 +38,9 @@ func start(t *testing.T, name string, args ...string) *example {
 	if testing.Short() {
 		t.Skip("builds and runs programs: run without -short")
 	}
-	binary := filepath.Join(t.TempDir(), name)
-	build := exec.Command("go", "build", "-o", binary, "./examples/"+name)
-	build.Dir = harness.Root(t)
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build: %v\n%s", err, out)
-	}
-	e := &example{addr: harness.FreeAddr(t), log: &output{}, ended: make(chan error, 1)}
-	e.cmd = exec.Command(binary, append([]string{"-listen", e.addr}, args...)...)
-	e.cmd.Stdout, e.cmd.Stderr = e.log, e.log
-	if err := e.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	go func() { e.ended <- e.cmd.Wait() }()
-	t.Cleanup(func() { e.stop(t) })
-	e.client = harness.Connect(t, options.Client().ApplyURI(e.uri()).SetServerSelectionTimeout(starting))
-	if err := e.client.Ping(t.Context(), nil); err != nil {
-		t.Fatalf("%s does not answer: %v\n%s", name, err, e.log)
-	}
-	return e
-}
-
-func (e *example) uri() string { return "mongodb://" + e.addr + "/" }
-
-func (e *example) stop(t *testing.T) {
-	if err := e.cmd.Process.Signal(syscall.SIGTERM); err != nil {
-		t.Errorf("it had ended: %v\n%s", err, e.log)
-		return
-	}
-	select {
-	case err := <-e.ended:
-		if err != nil {
-			t.Errorf("it did not end in order: %v\n%s", err, e.log)
-		}
-	case <-time.After(stopping):
-		_ = e.cmd.Process.Kill()
-		t.Errorf("it still ran %s after SIGTERM\n%s", stopping, e.log)
-	}
+	addr := harness.FreeAddr(t)
+	s := harness.Serve(t, addr, harness.Compile(t, "./examples/"+name), append([]string{"-listen", addr}, args...)...)
+	return &example{s, harness.Connect(t, options.Client().ApplyURI(s.URI()))}
 }
 
 func (e *example) run(t *testing.T, command bson.D) (bson.Raw, error) {
@@ -127,8 +65,8 @@ func TestEcho(t *testing.T) {
 		}
 	})
 	tl := harness.InstallTools(t)
-	t.Run("mongosh", func(t *testing.T) { tl.Mongosh(t, e.uri(), "echo.js") })
-	t.Run("python", func(t *testing.T) { tl.Script(t, harness.Python, "echo.py", e.uri()) })
+	t.Run("mongosh", func(t *testing.T) { tl.Mongosh(t, e.URI(), "echo.js") })
+	t.Run("python", func(t *testing.T) { tl.Script(t, harness.Python, "echo.py", e.URI()) })
 }
 
 func picture(t *testing.T, w, h int) []byte {
@@ -241,13 +179,13 @@ func TestPython(t *testing.T) {
 	if err := cur.All(t.Context(), &primes); err != nil || len(primes) != 303 || primes[302].Prime != 1999 {
 		t.Errorf("%d primes, %v", len(primes), err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), starting)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	for tick := time.NewTicker(10 * time.Millisecond); !strings.Contains(e.log.String(), "a nap was interrupted"); {
+	for tick := time.NewTicker(10 * time.Millisecond); !strings.Contains(e.Log(), "a nap was interrupted"); {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			t.Fatalf("the program does not know that nobody waits\n%s", e.log)
+			t.Fatalf("the program does not know that nobody waits\n%s", e.Log())
 		}
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"os"
-	"strconv"
 	"testing"
 	"time"
 
@@ -18,30 +17,10 @@ import (
 func TestMain(m *testing.M) { os.Exit(harness.Main(m)) }
 
 // lives is how often the server is started.
-func lives(t *testing.T) int {
-	s := os.Getenv("ARCHELON_STREAM_ROUNDS")
-	if s == "" {
-		return 4
-	}
-	n, err := strconv.Atoi(s)
-	if err != nil || n < 1 {
-		t.Fatalf("ARCHELON_STREAM_ROUNDS=%s: want a positive number", s)
-	}
-	return n
-}
+func lives(t *testing.T) int { return harness.Rounds(t, "ARCHELON_STREAM_ROUNDS", 4, 4) }
 
-// seed is that of ARCHELON_STREAM_SEED, or a new one; it is printed either way.
-func seed(t *testing.T) uint64 {
-	n := uint64(time.Now().UnixNano())
-	if s := os.Getenv("ARCHELON_STREAM_SEED"); s != "" {
-		var err error
-		if n, err = strconv.ParseUint(s, 10, 64); err != nil {
-			t.Fatalf("ARCHELON_STREAM_SEED=%s: %v", s, err)
-		}
-	}
-	t.Logf("ARCHELON_STREAM_SEED=%d", n)
-	return n
-}
+// seed is that of this run.
+func seed(t *testing.T) uint64 { return harness.Seed(t, "ARCHELON_STREAM_SEED") }
 
 // patient is for clients that outlive servers, hasty for those that stop when theirs does.
 const (
