@@ -30,6 +30,7 @@ type DB struct {
 	sessions *session.Registry
 	mounts   *mounts
 	server   *server.Server
+	handler  server.Handler
 
 	stop     context.CancelFunc // ends Serve; used by the shutdown command and Close
 	stopping context.Context
@@ -114,6 +115,7 @@ func (db *DB) listen(logs *command.LogBuffer) error {
 			return fmt.Errorf("set parameter %s: %w", name, err)
 		}
 	}
+	db.handler = handler
 	sc := server.Config{
 		Addresses: cfg.Listen, Handler: handler, Logger: db.log,
 		MaxConnections: cfg.MaxConnections, IdleTimeout: cfg.IdleTimeout, ShutdownGrace: cfg.ShutdownGrace, Trace: cfg.Trace,
@@ -143,6 +145,11 @@ func (db *DB) dataDir() string {
 }
 
 // Serve answers clients until ctx ends, a client sends the shutdown command or
+// Handler is what answers the commands that come over the network, what is mounted and
+// authentication included. A program can call it with [server.Call], which costs no network,
+// or put it behind a server of its own.
+func (db *DB) Handler() server.Handler { return db.handler }
+
 // Close is called. It refuses new work for what is mounted and lets its calls and
 // cursors end while everything else is answered; then it stops accepting, lets
 // running commands finish, and returns nil. ShutdownGrace bounds it all.

@@ -70,7 +70,10 @@ func accessTree(p *plan.Plan, s exec.Stats, scan *exec.Scan) stageNode {
 			name = "CLUSTERED_IXSCAN"
 		}
 		return stageNode{name: name, filter: filterDoc(p.Filter), works: s.Works + 1, out: s.Returned, counts: docs,
-			fields: func(b *bsonval.Builder) { b.Str("direction", direction(p)) }}
+			fields: func(b *bsonval.Builder) {
+				b.Str("direction", direction(p))
+				appendContains(b, p)
+			}}
 	}
 	keys := keysTree(p, s)
 	if p.Covered {
@@ -79,7 +82,8 @@ func accessTree(p *plan.Plan, s exec.Stats, scan *exec.Scan) stageNode {
 	}
 	keys.out = s.DocsExamined
 	return stageNode{name: "FETCH", filter: filterDoc(p.Filter), works: s.KeysExamined + 1, out: s.Returned,
-		inputs: []stageNode{keys}, counts: func(b *bsonval.Builder) { docs(b); b.Int32("alreadyHasObj", 0) }}
+		inputs: []stageNode{keys}, counts: func(b *bsonval.Builder) { docs(b); b.Int32("alreadyHasObj", 0) },
+		fields: func(b *bsonval.Builder) { appendContains(b, p) }}
 }
 
 // nearTree is the search by distance. Its rings are found only while it runs, so
@@ -154,7 +158,7 @@ func mergeTree(p *plan.Plan, s exec.Stats, scan *exec.Scan) stageNode {
 		return merge
 	}
 	fetch := over("FETCH", merge, nil)
-	fetch.filter = trees[0].filter
+	fetch.filter, fetch.fields = trees[0].filter, trees[0].fields
 	fetch.counts = func(b *bsonval.Builder) { b.Int32("docsExamined", int32(s.DocsExamined)).Int32("alreadyHasObj", 0) }
 	for _, t := range trees {
 		if len(t.inputs) == 1 {

@@ -123,7 +123,7 @@ func (d *DB) newFinder(ctx context.Context, op *Op, coll *catalog.Collection, q 
 	if f.scan, f.trials, err = open(ctx, view, coll, f.query(), f.ec); err != nil {
 		return f, err
 	}
-	if p := f.scan.Plan; q.Limit > 0 && p.Filter == nil && p.KeyFilter == nil && (f.sort == nil || p.Sorted) {
+	if q.Limit > 0 && (f.sort == nil || f.scan.Plan.Sorted) {
 		f.scan.Likely = q.Skip + q.Limit
 	}
 	return f, nil

@@ -157,13 +157,20 @@ func (d *DB) openTried(ctx context.Context, view *exec.View, coll *catalog.Colle
 		return nil, nil, err
 	}
 	if len(plans) == 1 {
-		return exec.Open(view, coll, plans[0], ec), nil, nil
+		return openExamined(view, coll, plans[0], ec), nil, nil
 	}
 	trials, err := exec.Choose(ctx, view, coll, plans, q.Sort != nil, ec)
 	if err != nil {
 		return nil, nil, err
 	}
-	return exec.Open(view, coll, trials[0].Plan, ec), trials, nil
+	return openExamined(view, coll, trials[0].Plan, ec), trials, nil
+}
+
+// openExamined opens a scan for explain, which tells what it has examined.
+func openExamined(view *exec.View, coll *catalog.Collection, p *plan.Plan, ec *expr.Context) *exec.Scan {
+	scan := exec.Open(view, coll, p, ec)
+	scan.Examine = true
+	return scan
 }
 
 // remembered is the plan that won the last trial of a query shape, and the steps

@@ -177,8 +177,9 @@ func (d *DB) cappedWatched(snap *catalog.Snapshot) []*catalog.Collection {
 
 // writeOptions are the options of a transaction in which one operation writes a
 // collection.
-func (d *DB) writeOptions(op *Op, snap *catalog.Snapshot, coll *catalog.Collection) storage.TxnOptions {
-	o := storage.TxnOptions{NoSync: op.NoSync, ConflictWait: conflictWait}
+func (d *DB) writeOptions(w *writer, snap *catalog.Snapshot) storage.TxnOptions {
+	op, coll := w.op, w.coll
+	o := storage.TxnOptions{NoSync: op.NoSync, ConflictWait: conflictWait, Brief: w.brief}
 	if !d.shared {
 		return o
 	}

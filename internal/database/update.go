@@ -125,13 +125,13 @@ func (d *DB) Update(ctx context.Context, op *Op, ns Namespace, s *UpdateStatemen
 	return res, err
 }
 
-// existing runs fn on the collection, which an upsert creates; without one
-// nothing is done.
+// existing runs fn, which is about one record, on the collection, which an upsert creates;
+// without one nothing is done.
 func (d *DB) existing(ctx context.Context, op *Op, ns Namespace, upsert bool, fn func(*writer) error) error {
 	if upsert {
-		return d.writeCreating(ctx, op, ns, fn)
+		return d.writeCreating(ctx, op, ns, true, fn)
 	}
-	err := d.write(ctx, op, ns, fn)
+	err := d.write(ctx, op, ns, true, fn)
 	if errors.Is(err, errNoCollection) {
 		return nil
 	}
@@ -312,7 +312,7 @@ func (d *DB) inBatches(ctx context.Context, op *Op, ns Namespace, ids []storage.
 		if n == len(ids) {
 			batch = op // the last commit makes all of them durable
 		}
-		err := d.write(ctx, batch, ns, func(w *writer) (err error) {
+		err := d.write(ctx, batch, ns, false, func(w *writer) (err error) {
 			done, err = fn(w, ids[:n])
 			return err
 		})

@@ -29,6 +29,8 @@ type writer struct {
 	coll *catalog.Collection
 	txn  storage.Txn
 
+	brief bool // storage.TxnOptions.Brief
+
 	keys, oldKeys indexkey.Keys
 	partial       *expr.Context // evaluates partial filters and validators
 	marks         []multikeyMark
@@ -97,7 +99,9 @@ const conflictWait = 500 * time.Millisecond
 // write runs fn in a transaction on a collection and commits, starting again
 // while concurrent writes are in the way. Because of that fn may run several
 // times and must set its results anew each time.
-func (d *DB) write(ctx context.Context, op *Op, ns Namespace, fn func(*writer) error) error {
+//
+// brief says that fn is about one record.
+func (d *DB) write(ctx context.Context, op *Op, ns Namespace, brief bool, fn func(*writer) error) error {
 	if op.Txn != nil {
 		return op.Txn.write(ctx, op, ns, fn)
 	}
@@ -105,6 +109,7 @@ func (d *DB) write(ctx context.Context, op *Op, ns Namespace, fn func(*writer) e
 	defer d.release(w)
 	for attempt := 0; ; attempt++ {
 		w.reset(d, op)
+		w.brief = brief
 		err := d.writeOnce(ctx, ns, w, fn)
 		if catalog.IsStale(err) {
 			if err := d.catalog.Refresh(ctx, op.defs); err != nil {
@@ -117,6 +122,10 @@ func (d *DB) write(ctx context.Context, op *Op, ns Namespace, fn func(*writer) e
 		}
 		if !errors.Is(err, storage.ErrWriteConflict) {
 			return clientError(ctx, err)
+		}
+		if brief { // perhaps there is a better reason for it
+			brief = false
+			continue
 		}
 		d.Metrics.WriteConflicts.Add(1)
 		if attempt > 2 {
@@ -155,7 +164,7 @@ func (d *DB) writeOnce(ctx context.Context, ns Namespace, w *writer, fn func(*wr
 	}
 	began := w.begin()
 	defer w.takeSlot()()
-	w.txn = d.engine.Begin(d.writeOptions(w.op, snap, coll))
+	w.txn = d.engine.Begin(d.writeOptions(w, snap))
 	defer w.txn.Rollback()
 	w.log.begin(w)
 	defer w.log.end(false)

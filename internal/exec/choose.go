@@ -35,6 +35,7 @@ func Choose(ctx context.Context, v *View, coll *catalog.Collection, plans []*pla
 	for i, p := range plans {
 		trials[i].Plan = p
 		scans[i] = Open(v, coll, p, c)
+		scans[i].Examine = true
 		defer scans[i].Close()
 	}
 	most := int64(trialWorks / len(plans))

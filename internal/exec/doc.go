@@ -15,6 +15,14 @@
 // ring in one go; a document waits, in memory, until its distance is reached. Rings
 // get wider while they find little. So the nearest few cost what is near.
 //
+// # Documents that need not come
+//
+// An engine that is another server sends the documents of all entries of an index
+// scan. If most of the first ones could not match, by what is known of those that do
+// (plan.Plan.Contains), it is told to leave out such entries from there on
+// ([storage.Narrower]). Not so while steps count: in trials, while a plan is watched,
+// for explain.
+//
 // # Which plan is best
 //
 // [Choose] runs candidates side by side, a few steps each in turn, within a fixed

@@ -84,7 +84,13 @@ func (s *Scan) openEntries(ctx context.Context) (bool, error) {
 	if !p.Covered {
 		r.Fetch = s.coll.Table
 	}
-	r.Likely = s.Likely - s.Stats.Returned
+	switch {
+	case s.narrowed && s.until == nil:
+		r.Contains = s.contains
+	case s.narrowed:
+		s.narrowed, s.sample = false, sample{}
+	}
+	r.Likely = s.likely()
 	it, err := s.view.txn.ScanIndex(ctx, p.Index.ID, r)
 	if err != nil {
 		return false, err
@@ -122,6 +128,9 @@ func (s *Scan) nextEntry(ctx context.Context) (Row, error) {
 		}
 		s.lastKey, s.lastID = append(s.lastKey[:0], key...), s.entries.ID()
 		row, ok, err := s.entry(ctx)
+		if err == nil && s.Plan.Push != nil {
+			s.look(ok)
+		}
 		if ok || err != nil {
 			return row, err
 		}

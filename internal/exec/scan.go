@@ -56,6 +56,10 @@ type Scan struct {
 	// unknown.
 	Likely int64
 
+	// Examine says that the numbers of keys and documents examined are asked for: an
+	// index scan then reads the documents of all entries.
+	Examine bool
+
 	view    *View
 	coll    *catalog.Collection
 	ctx     *expr.Context // for filters that need one; may be nil
@@ -65,6 +69,12 @@ type Scan struct {
 	records storage.RecordIterator
 	entries storage.IndexIterator
 	checker *plan.Checker
+	parent  *Scan // the union above; nil for none
+
+	contains [][][]byte // what the plan knows of matching documents, once it is asked
+	narrowed bool       // entries of other documents are left out
+	until    []byte     // where that ends; nil for the end of the range
+	sample   sample
 
 	// limit is how many steps may be taken before Next returns errLimit; 0 is no
 	// limit. replan, if set, gives a better plan then.
@@ -122,6 +132,7 @@ func (s *Scan) begin(p *plan.Plan) {
 		}
 		for _, u := range p.Union {
 			child := Open(s.view, s.coll, u, s.ctx)
+			child.parent = s
 			if p.MergeFrom == 0 {
 				child.seen, child.shared = s.seen, true
 			}
@@ -256,7 +267,7 @@ func (s *Scan) restart(ctx context.Context) error {
 	for _, c := range s.children {
 		c.Close()
 	}
-	*s = Scan{view: s.view, coll: s.coll, ctx: s.ctx}
+	*s = Scan{view: s.view, coll: s.coll, ctx: s.ctx, Examine: s.Examine}
 	s.begin(p)
 	return nil
 }
@@ -285,9 +296,13 @@ func (s *Scan) nextRecord(ctx context.Context) (Row, error) {
 		if err := s.checkPosition(ctx); err != nil {
 			return Row{}, err
 		}
+		if s.contains == nil {
+			s.contains = s.Plan.Contains()
+			s.narrowed = s.contains != nil
+		}
 		r := storage.RecordRange{
 			Min: storage.RecordID(s.Plan.MinRecord), Max: storage.RecordID(s.Plan.MaxRecord), Reverse: s.Plan.Reverse,
-			Contains: s.Plan.Contains, Likely: s.Likely - s.Stats.Returned,
+			Contains: s.contains, Likely: s.likely(),
 		}
 		if s.lastID != 0 && s.Plan.Reverse {
 			r.Max = s.lastID - 1

@@ -118,6 +118,36 @@ func (c *Checker) Check(key []byte) (v Verdict, target []byte) {
 	return Inside, nil
 }
 
+// RunEnd appends to dst the end, in scan direction, of the keys around a key within
+// bounds that are within bounds, too, because they differ only behind the last field
+// with bounds or within the same interval of it: a bound of a range of keys. It returns
+// nil if there is none.
+func (c *Checker) RunEnd(dst, key []byte) []byte {
+	at := 0
+	for i, spans := range c.fields {
+		n, err := keystring.ComponentLen(key[at:], c.desc[i])
+		if err != nil {
+			return nil
+		}
+		if i < len(c.fields)-1 {
+			at += n
+			continue
+		}
+		for _, s := range spans {
+			comp := key[at : at+n]
+			if bytes.Compare(s.start, comp) > 0 || bytes.Compare(comp, s.end) >= 0 {
+				continue
+			}
+			dst = append(dst, key[:at]...)
+			if c.reverse {
+				return append(dst, s.start...)
+			}
+			return append(dst, s.end...)
+		}
+	}
+	return nil
+}
+
 // outside says whether a component is in none of the spans, and where the next
 // span ahead begins (nil if there is none).
 func (c *Checker) outside(spans []span, comp []byte) (next []byte, out bool) {

@@ -122,6 +122,7 @@ func walk(t *rapid.T, x *catalog.Index, bounds Bounds, sorted [][]byte, reverse 
 		case Done:
 			return got, visited
 		case Inside:
+			checkRun(t, c, keys[i:])
 			got = append(got, keys[i])
 			i++
 		default:
@@ -134,6 +135,20 @@ func walk(t *rapid.T, x *catalog.Index, bounds Bounds, sorted [][]byte, reverse 
 		}
 	}
 	return got, visited
+}
+
+// checkRun checks that keys from the first one to the end of its run are inside.
+func checkRun(t *rapid.T, c *Checker, keys [][]byte) {
+	end := c.RunEnd(nil, keys[0])
+	ahead := func(key []byte) bool { return bytes.Compare(key, end) < 0 != c.reverse }
+	if !ahead(keys[0]) {
+		t.Fatalf("the run of %x ends at %x", keys[0], end)
+	}
+	for _, k := range keys {
+		if v, _ := c.Check(k); ahead(k) && v != Inside {
+			t.Fatalf("the run of %x ends at %x, but %x is outside", keys[0], end, k)
+		}
+	}
 }
 
 // TestSets compares operations on sets with those on their values.

@@ -70,9 +70,9 @@ type Plan struct {
 	// MinRecord and MaxRecord bound a collection scan by record id; 0 for none.
 	MinRecord, MaxRecord int64
 
-	// Contains are byte strings, of which the documents that a collection scan looks
-	// for hold one of each clause; nil where the engine makes no use of it.
-	Contains [][][]byte
+	// Push tells which of the clauses of Matcher.Necessary the engine can leave out
+	// documents by; nil where it leaves out none.
+	Push func(clauses [][][]byte) [][][]byte
 
 	// Lower and Upper are key bounds of min() and max(); nil for none.
 	Lower, Upper []byte
@@ -120,6 +120,28 @@ type Plan struct {
 
 	// Nothing says that no document can match.
 	Nothing bool
+}
+
+// Contains are byte strings, of which the documents that the filters let through hold
+// one of each clause; nil where the engine makes no use of it.
+func (p *Plan) Contains() [][][]byte {
+	if p.Push == nil {
+		return nil
+	}
+	var nodes []match.Node
+	for _, m := range []*match.Matcher{p.KeyFilter, p.Filter} {
+		if m != nil {
+			nodes = append(nodes, m.Root())
+		}
+	}
+	return p.Push(match.FromNode(match.NewAnd(nodes...)).Necessary())
+}
+
+// Fetches says whether a plan scans an index and fetches the document of each entry for
+// filters to look at.
+func (p *Plan) Fetches() bool {
+	return p.Index != nil && !p.Covered && !p.Point && !p.Nothing && p.Distinct == 0 && p.Near == nil && p.Text == nil &&
+		(p.Filter != nil || p.KeyFilter != nil)
 }
 
 // Stage is the name explain gives the plan's access.

@@ -166,6 +166,14 @@ type TxnOptions struct {
 	// than one snapshot for all of them. It must not scan.
 	Single bool
 
+	// Brief says that the transaction is going to read one record, by its id or a unique key,
+	// and to write that or a new one; and that its caller runs it again without Brief if
+	// it fails with ErrWriteConflict. An engine may then look only when it commits, together
+	// with other transactions, whether everything is as it was taken to be: a *StaleError
+	// or *DuplicateKeyError may come as ErrWriteConflict. A transaction that does more is
+	// slower, not wrong.
+	Brief bool
+
 	// Hold is a table that the transaction is going to write, 0 for none. In a shared
 	// store it is held from before the snapshot to the end of the transaction against
 	// those who want it alone. A transaction of a shared store writes only tables that
@@ -347,7 +355,13 @@ type IndexRange struct {
 	// Fetch names the table whose records Doc returns; 0 fetches none.
 	Fetch TableID
 
-	// Likely is how many entries will be read, as far as one can say; 0 for unknown.
+	// Contains is, with Fetch, what is known of the records that are wanted; nil if
+	// nothing is. Entries of other records may be left out, those whose record does
+	// not exist may not.
+	Contains Contains
+
+	// Likely is how many entries will be read of those that are not left out, as far
+	// as one can say; 0 for unknown.
 	Likely int64
 }
 

@@ -17,8 +17,10 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/archelon-db/archelon"
 	"github.com/archelon-db/archelon/internal/bsonval"
 	"github.com/archelon-db/archelon/internal/loadgen"
+	"github.com/archelon-db/archelon/server"
 	"github.com/archelon-db/archelon/test/harness"
 	"github.com/archelon-db/archelon/test/pgharness"
 )
@@ -29,9 +31,10 @@ var pgOnly = flag.String("perf.only", "", "only the operations of TestPostgres w
 // pgDocs is the size of the collection that the engines are compared on.
 const pgDocs = 100_000
 
-// TestPostgres compares the engines, each behind the real binary, with what
-// somebody would write by hand for PostgreSQL alone: prepared statements over the
-// same documents, sent from the clients themselves.
+// TestPostgres compares the engines, each behind the real binary, and the library over
+// PostgreSQL, with what somebody would write by hand for PostgreSQL alone: prepared
+// statements over the same documents, sent from the clients themselves. The library is in
+// the clients' process, too: between it and PostgreSQL there is one network, as by hand.
 func TestPostgres(t *testing.T) {
 	if os.Getenv("ARCHELON_PERF") == "" {
 		t.Skip("set ARCHELON_PERF=1 to measure; takes some minutes")
@@ -43,23 +46,59 @@ func TestPostgres(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer pg.Close()
+	t.Cleanup(func() { pg.Close() })
 	p := &pgCompare{t: t, hand: newHand(t, pg.URL())}
 	binary := harness.Build(t)
 	for _, storage := range []string{"memory", "pebble", pg.URL()} {
 		name, _, _ := strings.Cut(storage, ":")
 		s := harness.Start(t, binary, harness.FreeAddr(t), filepath.Join(t.TempDir(), "data"), "--log-level", "warn", "--storage", storage)
 		load(t, s.Addr, "docs", pgDocs)
-		p.engines = append(p.engines, engine{name, target{s.Addr, s.Pid()}})
+		p.engines = append(p.engines, engine{name: name, target: target{s.Addr, s.Pid()}})
 	}
+	p.engines = append(p.engines, engine{name: "library", inside: library(t, pg.URL())})
 	p.hand.load(t)
 	p.measure()
 	t.Log("\n" + p.table.String())
 }
 
+// engine is a server, or a library within the process.
 type engine struct {
 	name   string
 	target target
+	inside server.Handler
+}
+
+// dial is a new client.
+func (e *engine) dial(t testing.TB) *client {
+	if e.inside != nil {
+		return newInside(e.inside)
+	}
+	return dial(t, e.target.addr)
+}
+
+// cpu is the processor time of the server, 0 for the library.
+func (e *engine) cpu() time.Duration {
+	if e.inside != nil {
+		return 0
+	}
+	return processorTime(e.target.pid)
+}
+
+// library opens the database that the servers on a PostgreSQL have within the process.
+func library(t *testing.T, url string) server.Handler {
+	t.Helper()
+	db, err := archelon.Open(archelon.Config{Listen: []string{"127.0.0.1:0"}, Storage: url})
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan error, 1)
+	go func() { served <- db.Serve(context.Background()) }()
+	t.Cleanup(func() {
+		if err := errors.Join(db.Close(), <-served); err != nil {
+			t.Error(err)
+		}
+	})
+	return db.Handler()
 }
 
 // pgCompare runs each operation on all sides and collects the table.
@@ -77,8 +116,8 @@ type crowd struct {
 }
 
 func (p *pgCompare) measure() {
-	fmt.Fprintf(&p.table, "| %-34s | %9s | %9s | %9s | %9s | %8s | %-24s |\n|---|---:|---:|---:|---:|---:|---|\n", "what, a second", "memory", "pebble", "postgres",
-		"by hand", "ratio", "CPU µs: ours (PostgreSQL's), by hand")
+	fmt.Fprintf(&p.table, "| %-34s | %9s | %9s | %9s | %9s | %9s | %8s | %8s | %-24s |\n|---|---:|---:|---:|---:|---:|---:|---:|---|\n",
+		"what, a second", "memory", "pebble", "postgres", "library", "by hand", "postgres", "library", "CPU µs: ours (PostgreSQL's), by hand")
 	short, long := *roundTime/2, *roundTime
 	next := &atomic.Int64{}
 	next.Store(pgDocs)
@@ -94,8 +133,8 @@ func (p *pgCompare) measure() {
 	}
 }
 
-// compare lets all sides work in turns. The ratio is the median of the rounds'
-// ratios of PostgreSQL's engine to the statements by hand.
+// compare lets all sides work in turns. The ratios are the medians of the rounds'
+// ratios of PostgreSQL's engine, behind the binary and as a library, to the statements by hand.
 func (p *pgCompare) compare(what string, clients int, d time.Duration, op func(c *client) (int, error), byHand func(c *pgx.Conn) (int, error)) {
 	p.t.Helper()
 	if !strings.Contains(what, *pgOnly) {
@@ -103,9 +142,9 @@ func (p *pgCompare) compare(what string, clients int, d time.Duration, op func(c
 	}
 	sides := make([]crowd, 0, len(p.engines)+1)
 	for _, e := range p.engines {
-		s := crowd{cpu: func() time.Duration { return processorTime(e.target.pid) }}
+		s := crowd{cpu: e.cpu}
 		for range clients {
-			c := dial(p.t, e.target.addr)
+			c := e.dial(p.t)
 			s.ops = append(s.ops, func() (int, error) { return op(c) })
 		}
 		sides = append(sides, s)
@@ -121,9 +160,9 @@ func (p *pgCompare) compare(what string, clients int, d time.Duration, op func(c
 // rounds lets sides run in turns and adds a row to the table.
 func (p *pgCompare) rounds(what string, clients int, sides []crowd, run func(crowd) (int, time.Duration)) {
 	p.t.Helper()
-	ours, hand := len(sides)-2, len(sides)-1
+	ours, lib, hand := len(sides)-3, len(sides)-2, len(sides)-1
 	rates, cpu, server := make([][]float64, len(sides)), make([][]float64, len(sides)), make([][]float64, len(sides))
-	var ratios []float64
+	var ratios, libRatios []float64
 	for round := range 4 {
 		for i, s := range sides {
 			ownBefore, pgBefore := s.cpu(), p.hand.cpu()
@@ -137,6 +176,7 @@ func (p *pgCompare) rounds(what string, clients int, sides []crowd, run func(cro
 		}
 		if round > 0 {
 			ratios = append(ratios, rates[ours][round-1]/rates[hand][round-1])
+			libRatios = append(libRatios, rates[lib][round-1]/rates[hand][round-1])
 		}
 	}
 	fmt.Fprintf(&p.table, "| %-34s |", fmt.Sprintf("%s, %d", what, clients))
@@ -144,7 +184,7 @@ func (p *pgCompare) rounds(what string, clients int, sides []crowd, run func(cro
 		fmt.Fprintf(&p.table, " %9s |", count(median(rates[i])))
 	}
 	line := fmt.Sprintf("%.1f (%.1f), %.1f", median(cpu[ours])+median(server[ours]), median(server[ours]), median(server[hand]))
-	fmt.Fprintf(&p.table, " %8.2f | %-24s |\n", median(ratios), line)
+	fmt.Fprintf(&p.table, " %8.2f | %8.2f | %-24s |\n", median(ratios), median(libRatios), line)
 }
 
 // run lets the clients work for a while.
@@ -205,7 +245,7 @@ func (p *pgCompare) bulk(clients int) {
 	names := 0
 	var sides []crowd
 	for _, e := range p.engines {
-		sides = append(sides, crowd{cpu: func() time.Duration { return processorTime(e.target.pid) }})
+		sides = append(sides, crowd{cpu: e.cpu})
 	}
 	sides = append(sides, crowd{cpu: func() time.Duration { return 0 }})
 	turn := 0
@@ -220,7 +260,7 @@ func (p *pgCompare) bulk(clients int) {
 		}
 		conns := make([]*client, clients)
 		for i := range conns {
-			conns[i] = dial(p.t, p.engines[side].target.addr)
+			conns[i] = p.engines[side].dial(p.t)
 		}
 		return share(func(i, from int) error {
 			c := conns[i]

@@ -1,5 +1,6 @@
 // Package pgperf measures how the engine in PostgreSQL might answer a filter that no
-// index serves, in plain SQL, beside the one that it has chosen. It has tests only:
+// index serves, in plain SQL, beside the one that it has chosen; and what it saves to
+// tell it of conditions that an index leaves to the documents. It has tests only:
 //
 //	ARCHELON_PERF=1 go test ./test/pgperf -v -count=1
 //

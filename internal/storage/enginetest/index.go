@@ -187,6 +187,59 @@ var indexCases = []testCase{
 			}
 		}
 	}},
+	{"FetchHints", func(f *fixture) {
+		f.insert("\x02a\x00x", "\x02a\x00y", "\x02b\x00\x02a\x00x", "a\x00", "none", "\x02a\x00x")
+		f.write(func(tx storage.Txn) {
+			for i, k := range []string{"a", "b", "b", "c", "c", "d"} {
+				f.ok(f.put(tx, multi, k, storage.RecordID(i+1)))
+				f.ok(f.put(tx, unique, fmt.Sprint(k, i+1), storage.RecordID(i+1)))
+			}
+			f.ok(f.put(tx, multi, "torn", 77))
+		})
+		tx := f.begin()
+		own := f.insertIn(tx, "own \x02a\x00x")
+		f.ok(f.put(tx, multi, "bb", own))
+		f.ok(f.put(tx, unique, "bb", own))
+		hint := storage.Contains{{[]byte("\x02a\x00x"), []byte("\x04a\x00")}}
+		for _, c := range []struct {
+			r             storage.IndexRange
+			multi, unique []storage.RecordID // that must not be left out
+		}{
+			{storage.IndexRange{}, []storage.RecordID{1, 3, own, 6, 77}, []storage.RecordID{1, 3, own, 6}},
+			{storage.IndexRange{Reverse: true, Upper: ukey("e")}, []storage.RecordID{6, own, 3, 1}, []storage.RecordID{6, own, 3, 1}},
+			{storage.IndexRange{Lower: ukey("b"), Upper: ukey("d")}, []storage.RecordID{3, own}, []storage.RecordID{3, own}},
+			{storage.IndexRange{After: ukey("b"), AfterID: 2, Likely: 1}, []storage.RecordID{3, own, 6, 77}, []storage.RecordID{3, own, 6}},
+			{storage.IndexRange{After: ukey("bb"), AfterID: own}, []storage.RecordID{6, 77}, []storage.RecordID{6}},
+		} {
+			for x, want := range map[storage.IndexID][]storage.RecordID{multi: c.multi, unique: c.unique} {
+				for _, narrow := range []bool{false, true} {
+					c.r.Fetch, c.r.Contains = table, hint
+					if narrow {
+						c.r.Contains = nil
+					}
+					at := 0
+					it, err := tx.ScanIndex(f.ctx, x, c.r)
+					f.ok(err)
+					if n, ok := it.(storage.Narrower); ok && narrow {
+						n.Narrow(hint, nil, 0)
+					}
+					var got []storage.RecordID
+					for it.Next() {
+						got = append(got, it.ID())
+						f.equal(it.Doc() == nil, it.ID() == 77)
+						if at < len(want) && it.ID() == want[at] {
+							at++
+						}
+					}
+					f.ok(it.Err())
+					f.ok(it.Close())
+					if at < len(want) {
+						f.Errorf("%+v: %v, and not all of %v", c.r, got, want)
+					}
+				}
+			}
+		}
+	}},
 	{"PutTwiceSetsTypeBits", func(f *fixture) {
 		for _, x := range []storage.IndexID{unique, multi} {
 			f.write(func(tx storage.Txn) { f.ok(tx.PutEntry(f.ctx, x, ukey("k"), 1, []byte("old"))) })

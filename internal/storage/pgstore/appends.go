@@ -1,5 +1,11 @@
 package pgstore
 
+import (
+	"fmt"
+
+	"github.com/archelon-db/archelon/internal/storage"
+)
+
 // minAppends is how many log records go as arrays.
 const minAppends = 4
 
@@ -14,10 +20,11 @@ func (s *Store) appendManySQL(table string) string {
 	return s.stampSQL(table, "unnest($1::int8[], $2::bytea[], $3::int8[], $4::int8[], $5::int8[])")
 }
 
-// commitSQL draws the time of a commit, $1 to $3, and inserts its only log record.
-func (s *Store) commitSQL(table string) string {
-	return "WITH p AS (" + s.sql.commit + ") " + s.insertSQL(table, "SELECT p.pos AS id, r.* FROM p, (SELECT $4::bytea AS doc, "+
-		"$5::int8 AS at, $6::int8 AS back, $7::int8 AS prev) r") + " RETURNING rid"
+// commitSQL draws the time of a commit with a statement that has some arguments, and
+// inserts the commit's only log record, which the arguments after those are.
+func (s *Store) commitSQL(table, commit string, args int) string {
+	return "WITH p AS (" + commit + ") " + s.insertSQL(table, fmt.Sprintf("SELECT p.pos AS id, r.* FROM p, (SELECT $%d::bytea AS doc, "+
+		"$%d::int8 AS at, $%d::int8 AS back, $%d::int8 AS prev) r", args+1, args+2, args+3, args+4)) + " RETURNING rid"
 }
 
 func (s *Store) stampSQL(table, rows string) string {
@@ -32,13 +39,16 @@ func (s *Store) insertSQL(table, rows string) string {
 		le8 + "(id - back) FROM at::int4 + 1) END AS d FROM (" + rows + ") v) w"
 }
 
-// sendPlaced queues what draws the time of a commit together with its only log
-// record.
-func (tx *txn) sendPlaced(last []byte, placed func([][]byte)) {
+// sendPlaced is sendPlace for a commit with one log record, in one statement.
+func (tx *txn) sendPlaced(last, slot []byte, e *storage.Expectation, placed func([][]byte)) {
 	c, a := tx.c, tx.appends[0]
 	a.setWall(tx.s.clock.Now().UnixMilli())
-	c.add(a.o.sql.commitLog, placed, c.i8(1), last, c.i8(int64(c.pg.PID())), a.doc, c.i8(int64(a.stamp.Time)),
-		c.i8(int64(a.stamp.Back)), c.i8(int64(a.stamp.Prev)))
+	at, back, prev := c.i8(int64(a.stamp.Time)), c.i8(int64(a.stamp.Back)), c.i8(int64(a.stamp.Prev))
+	if e != nil {
+		c.add(a.o.sql.commitLogIf, placed, c.i8(1), last, slot, e.Key, e.Value, a.doc, at, back, prev)
+		return
+	}
+	c.add(a.o.sql.commitLog, placed, c.i8(1), last, slot, a.doc, at, back, prev)
 }
 
 // sendAppends queues the log records of a commit that has drawn a number of times.

@@ -183,7 +183,7 @@ func BenchmarkInsert(b *testing.B) {
 		b.Run(fmt.Sprintf("store/%d", g), func(b *testing.B) {
 			s, _ := benchStore(b, 0)
 			spread(b, g, func(_, i int) error {
-				tx := s.Begin(storage.TxnOptions{})
+				tx := s.Begin(storage.TxnOptions{Brief: true})
 				defer tx.Rollback()
 				id, err := tx.Insert(ctx, 1, doc)
 				if err != nil {
@@ -220,7 +220,7 @@ func BenchmarkLoggedInsert(b *testing.B) {
 			must(b, tx.CreateTable(2))
 			commit(b, tx)
 			spread(b, g, func(_, i int) error {
-				tx := s.Begin(storage.TxnOptions{})
+				tx := s.Begin(storage.TxnOptions{Brief: true})
 				defer tx.Rollback()
 				id, err := tx.Insert(ctx, 1, doc)
 				if err != nil {
@@ -248,7 +248,7 @@ func BenchmarkUpdateByID(b *testing.B) {
 		b.Run(fmt.Sprintf("store/%d", g), func(b *testing.B) {
 			spread(b, g, func(_, i int) error {
 				for {
-					tx := s.Begin(storage.TxnOptions{ConflictWait: 100 * time.Millisecond})
+					tx := s.Begin(storage.TxnOptions{ConflictWait: 100 * time.Millisecond, Brief: true})
 					err := func() error {
 						id := storage.RecordID(1 + (i*7919)%docs)
 						if err := tx.Lock(ctx, 1, id); err != nil {

@@ -102,12 +102,14 @@ func (c Config) parse() (*settings, error) {
 	}
 	// Each statement has one right plan: an index scan, and a nested loop from
 	// an index to its table.
+	st.work.RuntimeParams["synchronous_commit"] = "off"
+	st.work.RuntimeParams["lock_timeout"] = lockTimeout
 	for k, v := range map[string]string{
-		"synchronous_commit": "off", "lock_timeout": lockTimeout, "jit": "off", "plan_cache_mode": "force_generic_plan",
+		"jit": "off", "plan_cache_mode": "force_generic_plan",
 		"enable_seqscan": "off", "enable_bitmapscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off", "enable_sort": "off",
 		"enable_material": "off", "max_parallel_workers_per_gather": "0", "idle_in_transaction_session_timeout": "0",
 	} {
-		st.work.RuntimeParams[k] = v
+		st.work.RuntimeParams[k], st.sync.RuntimeParams[k] = v, v
 	}
 	// The connection that holds the store must not outlive its process's host.
 	for k, v := range map[string]string{"tcp_keepalives_idle": "10", "tcp_keepalives_interval": "5", "tcp_keepalives_count": "3"} {

@@ -62,6 +62,7 @@ type item struct {
 	rows      int64 // affected or returned
 	suspended bool  // a portal with more rows
 	closing   bool  // a Close, not a statement
+	done      bool  // it was executed
 }
 
 func newConn(pg *pgconn.PgConn) *conn {
@@ -205,6 +206,7 @@ func (c *conn) receive() error {
 			if it.row == nil {
 				it.rows = affected(msg.CommandTag)
 			}
+			it.done = true
 			next++
 		case *pgproto3.PortalSuspended:
 			batch[next].suspended = true

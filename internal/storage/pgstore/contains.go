@@ -13,7 +13,7 @@ import (
 // elsewhere, so that each function that looks at one would fetch it anew.
 const wideRow = 2000
 
-// Reduces returns the clauses that scans of a table leave out records by: all.
+// Reduces returns the clauses that scans leave out records by: all.
 func (s *Store) Reduces(c storage.Contains) storage.Contains { return c }
 
 // condition describes what is asked of records in letters, on which the text of the
@@ -112,9 +112,21 @@ func (o *object) records(contains string) string {
 	return b.String()
 }
 
-// holds is the condition itself, whose arguments follow the first n.
-func holds(contains string, n int) string {
-	doc := "x.doc"
+// entries begins an index scan, perhaps with the records and a condition on them.
+func (o *object) entries(fetch bool, contains string) string {
+	const entry = "SELECT x.rid, x.key, x.bits, x.tail"
+	switch {
+	case !fetch:
+		return fmt.Sprintf("%s FROM %s x", entry, o.name)
+	case strings.HasPrefix(contains, "w"):
+		return fmt.Sprintf("%s, w.doc FROM %s x LEFT JOIN %s t ON t.rid = x.rid CROSS JOIN LATERAL (SELECT t.doc || ''::bytea AS doc OFFSET 0) w",
+			entry, o.name, o.docs)
+	}
+	return fmt.Sprintf("%s, t.doc FROM %s x LEFT JOIN %s t ON t.rid = x.rid", entry, o.name, o.docs)
+}
+
+// holds is the condition itself on a column, whose arguments follow the first n.
+func holds(doc, contains string, n int) string {
 	if strings.HasPrefix(contains, "w") {
 		doc, contains = "w.doc", contains[1:]
 	}

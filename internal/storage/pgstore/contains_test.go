@@ -3,28 +3,14 @@ package pgstore
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"strings"
 	"testing"
 
 	"github.com/archelon-db/archelon/internal/storage"
 )
-
-// holdsAll is what Contains asks for.
-func holdsAll(c storage.Contains, doc []byte) bool {
-	for _, clause := range c {
-		one := false
-		for _, s := range clause {
-			one = one || bytes.Contains(doc, s)
-		}
-		if !one {
-			return false
-		}
-	}
-	return true
-}
 
 // TestContains compares scans with random conditions with looking at the records,
 // short and wide ones.
@@ -32,22 +18,13 @@ func TestContains(t *testing.T) {
 	s := open(t, freshURL(t))
 	ctx := context.Background()
 	rng := rand.New(rand.NewPCG(1, 2))
-	random := func(n int, alphabet string) []byte {
-		b := make([]byte, n)
-		for i := range b {
-			b[i] = alphabet[rng.IntN(len(alphabet))]
-		}
-		return b
-	}
-	const letters = "ab\x00\x00\x01\x02"
 	for _, pad := range []int{0, 3000} {
 		id := storage.TableID(1 + pad)
 		tx := s.Begin(storage.TxnOptions{})
 		must(t, tx.CreateTable(id))
 		docs := map[storage.RecordID][]byte{}
 		for range 300 {
-			doc := append(random(rng.IntN(40), letters), bytes.Repeat([]byte("z"), pad)...)
-			doc = append(doc, random(rng.IntN(10), letters)...)
+			doc := randomRecord(rng, pad)
 			rid, err := tx.Insert(ctx, id, doc)
 			must(t, err)
 			docs[rid] = doc
@@ -57,20 +34,7 @@ func TestContains(t *testing.T) {
 		defer tx.Rollback()
 		left, extra := 0, 0
 		for range 200 {
-			var c storage.Contains
-			for range 1 + rng.IntN(2) {
-				var clause [][]byte
-				name := append(random(1+rng.IntN(2), "ab"), 0)
-				named := rng.IntN(3) > 0
-				for range 1 + rng.IntN(4) {
-					if named {
-						clause = append(clause, slicesOf(random(1, "\x01\x02a"), name, random(rng.IntN(3), letters)))
-					} else {
-						clause = append(clause, random(1+rng.IntN(3), letters))
-					}
-				}
-				c = append(c, clause)
-			}
+			c := randomContains(rng)
 			it, err := tx.Scan(ctx, id, storage.RecordRange{Contains: c, Reverse: rng.IntN(2) == 0})
 			must(t, err)
 			found := map[storage.RecordID]bool{}
@@ -79,14 +43,14 @@ func TestContains(t *testing.T) {
 					t.Fatalf("record %d is not what it was", it.ID())
 				}
 				found[it.ID()] = true
-				if !holdsAll(c, it.Doc()) {
+				if !c.In(it.Doc()) {
 					extra++
 				}
 			}
 			must(t, it.Err())
 			must(t, it.Close())
 			for rid, doc := range docs {
-				if !found[rid] && holdsAll(c, doc) {
+				if !found[rid] && c.In(doc) {
 					t.Fatalf("%q is missing for %q", doc, c)
 				}
 			}
@@ -98,6 +62,39 @@ func TestContains(t *testing.T) {
 	}
 }
 
+const recordLetters = "ab\x00\x00\x01\x02"
+
+func randomBytes(rng *rand.Rand, n int, alphabet string) []byte {
+	b := make([]byte, n)
+	for i := range b {
+		b[i] = alphabet[rng.IntN(len(alphabet))]
+	}
+	return b
+}
+
+// randomRecord is a record in whose middle there is nothing to be found.
+func randomRecord(rng *rand.Rand, pad int) []byte {
+	doc := append(randomBytes(rng, rng.IntN(40), recordLetters), bytes.Repeat([]byte("z"), pad)...)
+	return append(doc, randomBytes(rng, rng.IntN(10), recordLetters)...)
+}
+
+func randomContains(rng *rand.Rand) (c storage.Contains) {
+	for range 1 + rng.IntN(2) {
+		var clause [][]byte
+		name := append(randomBytes(rng, 1+rng.IntN(2), "ab"), 0)
+		named := rng.IntN(3) > 0
+		for range 1 + rng.IntN(4) {
+			if named {
+				clause = append(clause, slicesOf(randomBytes(rng, 1, "\x01\x02a"), name, randomBytes(rng, rng.IntN(3), recordLetters)))
+			} else {
+				clause = append(clause, randomBytes(rng, 1+rng.IntN(3), recordLetters))
+			}
+		}
+		c = append(c, clause)
+	}
+	return c
+}
+
 func slicesOf(parts ...[]byte) []byte { return bytes.Join(parts, nil) }
 
 // TestContainsPlans compares PostgreSQL's plans of scans with conditions with
@@ -107,12 +104,14 @@ func TestContainsPlans(t *testing.T) {
 	ctx := context.Background()
 	tx := s.Begin(storage.TxnOptions{})
 	must(t, tx.CreateTable(1))
+	must(t, tx.CreateIndex(1, 1, false))
 	for i := range 1000 {
-		_, err := tx.Insert(ctx, 1, []byte(fmt.Sprintf("\x02name\x00value %d\x00", i)))
+		id, err := tx.Insert(ctx, 1, []byte(fmt.Sprintf("\x02name\x00value %d\x00", i)))
 		must(t, err)
+		must(t, tx.PutEntry(ctx, 1, benchKey(i/10), id, nil))
 	}
 	commit(t, tx)
-	table := s.ids.all[objectKey{kindTable, 1}]
+	table, index := s.ids.all[objectKey{kindTable, 1}], s.ids.all[objectKey{kindIndex, 1}]
 	var got strings.Builder
 	for _, c := range []struct {
 		name     string
@@ -129,13 +128,26 @@ func TestContainsPlans(t *testing.T) {
 		sql := table.scan(scanShape{contains: letters})
 		fmt.Fprintf(&got, "== %s (%s)\n%s\n%s\n", c.name, letters, schemaName.ReplaceAllString(sql, ""), explain(t, s, sql, 0, args))
 	}
-	const golden = "testdata/contains.txt"
-	if os.Getenv("UPDATE_GOLDEN") != "" {
-		must(t, os.WriteFile(golden, []byte(got.String()), 0o644))
+	value := storage.Contains{{[]byte("\x02name\x00value 7\x00"), []byte("\x04name\x00")}}
+	for _, c := range []struct {
+		name     string
+		width    int64
+		shape    scanShape
+		bounds   [][]byte
+		contains storage.Contains
+	}{
+		{"range of an index", 100, scanShape{lower: true, upper: true}, [][]byte{benchKey(0), benchKey(30)}, value},
+		{"backwards, two conditions", 100, scanShape{reverse: true, upper: true}, [][]byte{benchKey(30)},
+			storage.Contains{{[]byte("\x02name\x00value 7\x00")}, {[]byte("\x05name\x00"), []byte("7")}}},
+		{"continued behind an entry", 100, scanShape{upper: true, after: true},
+			[][]byte{benchKey(30), benchKey(1), binary.BigEndian.AppendUint64(nil, 12)}, storage.Contains{{[]byte("value 27\x00")}}},
+		{"range of an index, wide documents", 10000, scanShape{lower: true, upper: true}, [][]byte{benchKey(0), benchKey(30)}, value},
+	} {
+		letters, args := condition(c.contains, c.width)
+		c.shape.fetch, c.shape.contains = true, letters
+		sql := index.scan(c.shape)
+		fmt.Fprintf(&got, "== %s (%s)\n%s\n%s\n", c.name, letters, schemaName.ReplaceAllString(sql, ""),
+			explain(t, s, sql, 0, append(c.bounds, args...)))
 	}
-	want, err := os.ReadFile(golden)
-	must(t, err)
-	if got.String() != string(want) {
-		t.Errorf("got\n%s\nwant\n%s", got.String(), want)
-	}
+	golden(t, s, "testdata/contains.txt", got.String())
 }

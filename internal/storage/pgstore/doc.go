@@ -57,9 +57,10 @@
 //     largest of its index: from its second key on a transaction knows that one, so
 //     that a bulk insert of ascending keys (ObjectIds) travels as arrays.
 //   - A read of a single record (TxnOptions.Single) is a batch without BEGIN.
-//   - A table scan that is told what the records hold (RecordRange.Contains) asks for
-//     it in its condition; contains.go has the reasons for its form,
-//     docs/postgres.md what else was measured.
+//   - A scan that is told what the records hold (Contains) asks for it in its
+//     condition; contains.go has the reasons for its form, docs/postgres.md what else was
+//     measured. An index scan that is told on its way (Narrow) goes on with such a
+//     statement behind its last row, and an entry without a record is never left out.
 //   - Iterators are portals of the extended protocol, fetched in growing pieces:
 //     they show what was written before they were opened and nothing later.
 //   - Lock may begin the PostgreSQL transaction again, on a newer snapshot, after

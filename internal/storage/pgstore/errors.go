@@ -40,6 +40,7 @@ const (
 	stateSerialization     = "40001"
 	stateDeadlock          = "40P01"
 	stateLockNotAvailable  = "55P03"
+	stateDivisionByZero    = "22012" // what a brief transaction went by is not so
 	stateInvalidSnapshot   = "22023"
 	stateUndefinedObject   = "42704"
 	stateUndefinedFunction = "42883"
@@ -59,7 +60,7 @@ func stateOf(err error) string {
 // was first.
 func isConflict(err error) bool {
 	switch stateOf(err) {
-	case stateSerialization, stateDeadlock, stateLockNotAvailable, stateUniqueViolation, stateDropped, stateDuplicateSchema, stateNoSchema, stateUndefinedTable, stateDuplicateTable, stateDuplicateObject:
+	case stateDivisionByZero, stateSerialization, stateDeadlock, stateLockNotAvailable, stateUniqueViolation, stateDropped, stateDuplicateSchema, stateNoSchema, stateUndefinedTable, stateDuplicateTable, stateDuplicateObject:
 		return true
 	}
 	return false

@@ -43,14 +43,16 @@ type object struct {
 	fetched    time.Time
 	width      atomic.Int64 // bytes of a row, a moving average; 0 if unknown
 	statements sync.Map     // of scans, by their shape
+	doubt      atomic.Int32 // how many brief transactions are not to hope for the best
 	sql        objectSQL
 }
 
 // objectSQL are the statements on an object that need no further text.
 type objectSQL struct {
-	get, lock, exists, insert, update, remove, truncate, appendLog, appendMany, commitLog string
-	put, putOld, putUnique, removeEntry, lookup, holder                                   string
-	insertMany, putNew, putMany, maxKey                                                   string
+	get, getIf, lookupIf, lock, exists, insert, update, remove, truncate, appendLog, appendMany, commitLog, commitLogIf string
+	put, putOld, putUnique, removeEntry, lookup, holder                                                                 string
+	insertMany, putNew, putMany, maxKey                                                                                 string
+	updateMany, removeMany, setMany, dropMany                                                                           string // see group.go
 }
 
 type objectKey struct {
@@ -71,17 +73,22 @@ func (s *Store) newTable(id uint32, at place) *object {
 	o := &object{kind: kindTable, id: id, place: at, name: at.sql()}
 	n := o.name
 	o.sql = objectSQL{
-		get:        "SELECT doc FROM " + n + " WHERE rid = $1",
-		lock:       "SELECT doc FROM " + n + " WHERE rid = $1 FOR UPDATE SKIP LOCKED",
-		exists:     "SELECT 1::int8 FROM " + n + " WHERE rid = $1",
-		insert:     "INSERT INTO " + n + " (rid, doc) VALUES ($1, $2)",
-		insertMany: "INSERT INTO " + n + " (rid, doc) SELECT * FROM unnest($1::int8[], $2::bytea[])",
-		update:     "UPDATE " + n + " SET doc = $2 WHERE rid = $1",
-		remove:     "DELETE FROM " + n + " WHERE rid = $1",
-		truncate:   "DELETE FROM " + n + " WHERE rid < $1",
-		appendLog:  s.appendSQL(n),
-		appendMany: s.appendManySQL(n),
-		commitLog:  s.commitSQL(n),
+		get:         "SELECT doc FROM " + n + " WHERE rid = $1",
+		getIf:       "SELECT doc, " + s.sql.valueOf + " FROM " + n + " WHERE rid = $1",
+		lock:        "SELECT doc FROM " + n + " WHERE rid = $1 FOR UPDATE SKIP LOCKED",
+		exists:      "SELECT 1::int8 FROM " + n + " WHERE rid = $1",
+		insert:      "INSERT INTO " + n + " (rid, doc) VALUES ($1, $2)",
+		insertMany:  "INSERT INTO " + n + " (rid, doc) SELECT * FROM unnest($1::int8[], $2::bytea[])",
+		update:      "UPDATE " + n + " SET doc = $2 WHERE rid = $1",
+		remove:      "DELETE FROM " + n + " WHERE rid = $1",
+		truncate:    "DELETE FROM " + n + " WHERE rid < $1",
+		appendLog:   s.appendSQL(n),
+		appendMany:  s.appendManySQL(n),
+		commitLog:   s.commitSQL(n, s.sql.commit, 3),
+		commitLogIf: s.commitSQL(n, s.sql.commitIf, 5),
+		updateMany: countedSQL("UPDATE " + n + " t SET doc = v.doc FROM unnest($2::int8[], $3::bytea[], $4::bytea[]) AS v(rid, old, doc) " +
+			"WHERE t.rid = v.rid AND t.doc = v.old"),
+		removeMany: countedSQL("DELETE FROM " + n + " t USING unnest($2::int8[], $3::bytea[]) AS v(rid, old) WHERE t.rid = v.rid AND t.doc = v.old"),
 	}
 	return o
 }
@@ -95,15 +102,19 @@ func (s *Store) newIndex(id, table uint32, unique bool, at, docs place) *object 
 		conflict = "(key)"
 	}
 	put := "INSERT INTO " + n + " AS x (key, rid, bits, tail) VALUES ($1, $2, $3, $4) ON CONFLICT " + conflict + " DO UPDATE SET bits = excluded.bits WHERE x.rid = excluded.rid"
+	many := "SELECT * FROM unnest($1::bytea[], $2::int8[], $3::bytea[], $4::bytea[])"
 	o.sql = objectSQL{
+		setMany:     "INSERT INTO " + n + " AS x (key, rid, bits, tail) " + many + " ON CONFLICT " + conflict + " DO UPDATE SET bits = excluded.bits WHERE x.rid = excluded.rid",
+		dropMany:    "DELETE FROM " + n + " x USING unnest($1::bytea[], $2::int8[]) AS v(key, rid) WHERE x.key = v.key AND x.rid = v.rid",
 		put:         put,
 		putOld:      put + " RETURNING (SELECT o.bits FROM " + n + " o WHERE o.key = $1 AND o.rid = $2)",
 		putUnique:   "INSERT INTO " + n + " (key, rid, bits, tail) VALUES ($1, $2, $3, $4) ON CONFLICT (key) DO NOTHING",
 		putNew:      "INSERT INTO " + n + " (key, rid, bits, tail) VALUES ($1, $2, $3, $4)",
-		putMany:     "INSERT INTO " + n + " (key, rid, bits, tail) SELECT * FROM unnest($1::bytea[], $2::int8[], $3::bytea[], $4::bytea[])",
+		putMany:     "INSERT INTO " + n + " (key, rid, bits, tail) " + many,
 		maxKey:      "SELECT key FROM " + n + " ORDER BY key DESC LIMIT 1",
 		removeEntry: "DELETE FROM " + n + " WHERE key = $1 AND rid = $2 RETURNING bits",
 		lookup:      "SELECT x.rid, t.doc FROM " + n + " x LEFT JOIN " + o.docs + " t ON t.rid = x.rid WHERE x.key = $1",
+		lookupIf:    "SELECT x.rid, t.doc, " + s.sql.valueOf + " FROM " + n + " x LEFT JOIN " + o.docs + " t ON t.rid = x.rid WHERE x.key = $1",
 		holder:      "SELECT rid FROM " + n + " WHERE key = $1 FOR UPDATE SKIP LOCKED",
 	}
 	return o
@@ -354,7 +365,7 @@ type scanShape struct {
 }
 
 // scan is the statement of a scan; its arguments are the bounds in the order
-// lower, upper, after, after's id.
+// lower, upper, after, after's id, and what condition gives.
 func (o *object) scan(sh scanShape) string {
 	if sql, ok := o.statements.Load(sh); ok {
 		return sql.(string)
@@ -379,14 +390,7 @@ func (o *object) scan(sh scanShape) string {
 			arg("x.rid <= $%d")
 		}
 	} else {
-		b.WriteString("SELECT x.rid, x.key, x.bits, x.tail")
-		if sh.fetch {
-			b.WriteString(", t.doc")
-		}
-		fmt.Fprintf(&b, " FROM %s x", o.name)
-		if sh.fetch {
-			fmt.Fprintf(&b, " LEFT JOIN %s t ON t.rid = x.rid", o.docs)
-		}
+		b.WriteString(o.entries(sh.fetch, sh.contains))
 		if sh.lower {
 			arg("x.key >= $%d")
 		}
@@ -400,8 +404,12 @@ func (o *object) scan(sh scanShape) string {
 			where = append(where, fmt.Sprintf("(x.key, x.rid) %s ($%d, $%d)", beyond, n-1, n))
 		}
 	}
-	if sh.contains != "" {
-		where = append(where, holds(sh.contains, n))
+	switch {
+	case sh.contains == "":
+	case o.kind == kindTable:
+		where = append(where, holds("x.doc", sh.contains, n))
+	default: // an entry without a record is the reader's to report
+		where = append(where, "(t.rid IS NULL OR "+holds("t.doc", sh.contains, n)+")")
 	}
 	if len(where) > 0 {
 		b.WriteString(" WHERE " + strings.Join(where, " AND "))

@@ -20,6 +20,10 @@ const (
 
 	// unknownRows is the first fetch from a table whose rows may be large.
 	unknownRows = 8
+
+	// narrowRows is the first fetch behind a condition, where each row may be a long way
+	// off, of which perhaps only one is wanted.
+	narrowRows = 4
 )
 
 // row is an entry or a record of a chunk; its slices lie in the chunk's buffer.
@@ -48,11 +52,24 @@ type iterator struct {
 	closed bool
 	done   bool
 	width  *object // whose width tells the size of rows
+
+	// narrowing is what Narrow has asked for and the next chunk is to have. A condition
+	// that ends at until makes the range end there, too; the scan ends at beyond.
+	narrowing     *narrowing
+	until, beyond []byte
+}
+
+// narrowing is a condition for the rest of a scan, or until a key.
+type narrowing struct {
+	contains storage.Contains
+	until    []byte
+	likely   int64
 }
 
 var (
 	_ storage.RecordIterator = (*iterator)(nil)
 	_ storage.IndexIterator  = (*iterator)(nil)
+	_ storage.Narrower       = (*iterator)(nil)
 )
 
 // Scan iterates a table.
@@ -150,17 +167,22 @@ func (it *iterator) shape() {
 		sh.upper = true
 		it.args[len(it.args)-1] = append(bytes.Clone(r.After[:maxKey]), bytes.Repeat([]byte{0xff}, 33)...)
 	}
+	if r.Fetch != 0 {
+		var needles [][]byte
+		sh.contains, needles = condition(r.Contains, it.width.width.Load())
+		it.args = append(it.args, needles...)
+	}
 	it.sql = it.o.scan(sh)
 }
 
 // open starts the portal, behind everything the transaction has written.
 func (it *iterator) open() error {
 	tx := it.tx
-	tx.nreads = untracked
-	if err := tx.flush(it.ctx); err != nil {
+	if err := tx.start(it.ctx); err != nil {
 		return err
 	}
-	if err := tx.start(it.ctx); err != nil {
+	tx.nreads = untracked
+	if err := tx.flush(it.ctx); err != nil {
 		return err
 	}
 	it.opened = tx.writes
@@ -286,11 +308,17 @@ func (it *iterator) Next() bool {
 		return false
 	}
 	for it.at+1 >= len(it.rows) {
-		if !it.more {
+		switch {
+		case it.more:
+			if !it.fetch() {
+				return false
+			}
+		case it.until != nil:
+			if !it.fetchBeyond() {
+				return false
+			}
+		default:
 			it.done = true
-			return false
-		}
-		if !it.fetch() {
 			return false
 		}
 	}
@@ -316,10 +344,73 @@ func (it *iterator) fetch() bool {
 		return false
 	}
 	defer it.tx.s.gate.RUnlock()
+	if it.narrowing != nil && len(it.rows) > 0 && !it.rows[len(it.rows)-1].long {
+		n := it.narrowing
+		it.narrowing = nil
+		if it.opened == it.tx.writes && (n.until == nil || !it.reached(n.until)) {
+			return it.fetchNarrow(n)
+		}
+	}
 	it.size = max(it.guess(min(maxRows, 4*int64(it.size))), 1)
 	it.begin()
 	it.err = it.finish(it.tx.c.resume(it.portal, it.size, it.receive))
 	return it.err == nil
+}
+
+// Narrow sets the condition of the statement that fetches the next chunk. One that
+// ends somewhere needs another statement from there on, which in a transaction that
+// writes would show what has been written meanwhile.
+func (it *iterator) Narrow(c storage.Contains, until []byte, likely int64) {
+	if it.rng.Fetch == 0 || it.until != nil || until != nil && (!it.tx.opts.ReadOnly || len(until) > maxKey) {
+		return
+	}
+	if likely <= 0 {
+		likely = narrowRows
+	}
+	it.narrowing = &narrowing{c, bytes.Clone(until), likely}
+}
+
+// fetchNarrow opens the scan again behind the last row, with a condition; nothing
+// was written since it was opened, so it shows the same.
+func (it *iterator) fetchNarrow(n *narrowing) bool {
+	r, last := &it.rng, &it.rows[len(it.rows)-1]
+	r.After, r.AfterID, r.Contains = bytes.Clone(last.key), last.id, n.contains
+	switch {
+	case n.until == nil:
+	case !r.Reverse && (r.Upper == nil || bytes.Compare(n.until, r.Upper) < 0):
+		it.until, it.beyond, r.Upper = n.until, r.Upper, n.until
+	case r.Reverse && bytes.Compare(n.until, r.Lower) > 0:
+		it.until, it.beyond, r.Lower = n.until, r.Lower, n.until
+	}
+	it.likely = n.likely
+	it.tx.c.closePortal(it.portal)
+	it.shape()
+	it.err = it.open()
+	return it.err == nil
+}
+
+// fetchBeyond goes on where the condition has ended, without it.
+func (it *iterator) fetchBeyond() bool {
+	if it.err = it.tx.enter(it.ctx); it.err != nil {
+		return false
+	}
+	defer it.tx.s.gate.RUnlock()
+	it.widen()
+	it.shape()
+	it.err = it.open()
+	return it.err == nil
+}
+
+// widen makes the range what it was before the condition, without what lies behind.
+func (it *iterator) widen() {
+	r := &it.rng
+	if r.Reverse {
+		r.Lower, r.Upper = it.beyond, it.until
+	} else {
+		r.Lower, r.Upper = it.until, it.beyond
+	}
+	r.After, r.AfterID, r.Contains = nil, 0, nil
+	it.until, it.beyond, it.likely = nil, nil, 0
 }
 
 // SeekGE moves to the first entry with key ≥ the given one, or ≤ if the scan is
@@ -355,19 +446,28 @@ func (it *iterator) reached(key []byte) bool {
 	return c >= 0
 }
 
-// jump opens the scan again further on; nothing was written since it was opened,
-// so it shows the same.
+// jump opens the scan again further on, if the key is further on than the row that
+// it stands on, the last of its chunk; nothing was written since it was opened, so it
+// shows the same.
 func (it *iterator) jump(key []byte) bool {
+	if len(it.rows) == 0 || it.reached(key) {
+		return true
+	}
 	if it.err = it.tx.enter(it.ctx); it.err != nil {
 		return false
 	}
 	defer it.tx.s.gate.RUnlock()
 	r := &it.rng
+	widened := it.until != nil && (bytes.Compare(key, it.until) >= 0) != r.Reverse
+	if widened {
+		it.widen()
+	}
 	switch {
 	case !r.Reverse && bytes.Compare(key, r.Lower) > 0:
 		r.Lower = bytes.Clone(key)
 	case r.Reverse && (r.Upper == nil || bytes.Compare(key, r.Upper) < 0):
 		r.Upper = append(bytes.Clone(key), 0xff) // keys are prefix-free
+	case widened:
 	default:
 		return true
 	}

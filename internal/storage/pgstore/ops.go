@@ -42,8 +42,9 @@ type op struct {
 	old     []byte // what was there before
 	hadOld  bool
 	sent    bool
-	dropped bool // taken back before it was sent
-	fresh   bool // an insertion under a new record id
+	dropped bool   // taken back before it was sent
+	fresh   bool   // an insertion under a new record id
+	seen    []byte // of a brief transaction: what the record is expected to be
 }
 
 // write queues a write and notes it for RollbackTo.

@@ -133,6 +133,9 @@ func TestTwoProcesses(t *testing.T) {
 					for {
 						tx := s.Begin(storage.TxnOptions{ConflictWait: time.Second})
 						err := increment(ctx, tx, id)
+						if err == nil {
+							_, err = tx.Commit(ctx)
+						}
 						tx.Rollback()
 						if err == nil {
 							break
@@ -191,11 +194,7 @@ func increment(ctx context.Context, tx storage.Txn, id storage.RecordID) error {
 	}
 	n := 0
 	fmt.Sscan(string(doc), &n)
-	if err := tx.Update(ctx, 1, id, fmt.Append(nil, n+1)); err != nil {
-		return err
-	}
-	_, err = tx.Commit(ctx)
-	return err
+	return tx.Update(ctx, 1, id, fmt.Append(nil, n+1))
 }
 
 // TestWriteOnRetained commits on a state that is older than everything its
@@ -425,7 +424,7 @@ func (l *loader) run(t *testing.T, s *Store, w int) {
 		default:
 		}
 		key := fmt.Sprintf("%d/%d\x04", w, i)
-		id, err := insertKeyed(t.Context(), s, key)
+		id, err := insertKeyed(t.Context(), s, key, w%2 == 0)
 		var me *mongoerr.Error
 		switch {
 		case err == nil:
@@ -469,8 +468,8 @@ func (l *loader) check(t *testing.T, s *Store) {
 	}
 }
 
-func insertKeyed(ctx context.Context, s *Store, key string) (storage.RecordID, error) {
-	tx := s.Begin(storage.TxnOptions{})
+func insertKeyed(ctx context.Context, s *Store, key string, brief bool) (storage.RecordID, error) {
+	tx := s.Begin(storage.TxnOptions{Brief: brief})
 	defer tx.Rollback()
 	id, err := tx.Insert(ctx, 1, []byte(key))
 	if err != nil {

@@ -23,10 +23,12 @@ type Store struct {
 	clock  *clock.Clock
 	sql    storeSQL
 
-	pool   *pool
-	claims *claimTable
-	ids    idSet
-	syncer syncer
+	pool    *pool
+	claims  *claimTable
+	ids     idSet
+	syncer  syncer
+	points  points
+	grouper grouper
 
 	gate       sync.RWMutex  // passed by every operation, held shut by Close
 	closed     bool          // guarded by gate
@@ -35,6 +37,7 @@ type Store struct {
 	stopped    sync.WaitGroup // the background goroutine
 	nextTxn    atomic.Uint64
 	openTxns   atomic.Int64
+	briefs     atomic.Int64 // open brief transactions
 	commits    atomic.Int64
 	committing atomic.Int64 // commits under way
 	dropped    atomic.Bool  // something is to be swept soon
@@ -51,12 +54,13 @@ var _ storage.Engine = (*Store)(nil)
 // storeSQL are the statements on the store's own tables.
 type storeSQL struct {
 	commitOld, forgetOld, shareMeta         string
-	position, commit, sync                  string
+	position, commit, commitIf, fence       string
 	getMeta, putMeta, putOldMeta, dropMeta  string
 	scanMeta, scanMetaUpTo, lockCommit, ddl string
 	block                                   string
 	objects, setPlace, rename               string
 	namespace, addNamespace                 string
+	valueOf, expectAll, putMetaMany         string
 	emptyNamespaces, dropNamespace          string
 }
 
@@ -65,16 +69,22 @@ func (s *Store) prepareSQL() {
 	put := "INSERT INTO " + n + ".meta AS m (key, value) VALUES ($1, $2) ON CONFLICT (key) DO UPDATE SET value = excluded.value"
 	place := "setval('" + n + ".clock', GREATEST((SELECT last_value FROM " + n + ".clock) + $1::int8, $2::int8))"
 	s.sql = storeSQL{
-		position:     "SELECT COALESCE(max(pos), 0) FROM " + n + ".commits",
-		lockCommit:   "LOCK TABLE " + n + ".committing IN EXCLUSIVE MODE",
-		commit:       "UPDATE " + n + ".commits SET pos = " + place + " WHERE slot = $3 RETURNING pos",
-		commitOld:    "INSERT INTO " + n + ".commits (slot, pos) SELECT -pos, pos FROM (SELECT " + place + " AS pos) v RETURNING pos",
-		forgetOld:    "DELETE FROM " + n + ".commits WHERE slot < 0 AND pos < (SELECT max(pos) FROM " + n + ".commits)",
-		sync:         "UPDATE " + n + ".commits SET pos = pos WHERE slot = $1",
-		getMeta:      "SELECT value FROM " + n + ".meta WHERE key = $1",
-		putMeta:      put,
-		putOldMeta:   put + " RETURNING (SELECT o.value FROM " + n + ".meta o WHERE o.key = $1)",
-		shareMeta:    "SELECT 1 FROM " + n + ".meta WHERE key = $1 FOR KEY SHARE",
+		position:   "SELECT COALESCE(max(pos), 0) FROM " + n + ".commits",
+		lockCommit: "LOCK TABLE " + n + ".committing IN EXCLUSIVE MODE",
+		commit:     "UPDATE " + n + ".commits SET pos = " + place + " WHERE slot = $3 RETURNING pos",
+		commitIf: "UPDATE " + n + ".commits SET pos = " + place + " WHERE slot = $3 / (SELECT count(*) FROM " + n + ".meta " +
+			"WHERE key = $4 AND value = $5) RETURNING pos",
+		commitOld:  "INSERT INTO " + n + ".commits (slot, pos) SELECT -pos, pos FROM (SELECT " + place + " AS pos) v RETURNING pos",
+		forgetOld:  "DELETE FROM " + n + ".commits WHERE slot < 0 AND pos < (SELECT max(pos) FROM " + n + ".commits)",
+		fence:      "UPDATE " + n + ".commits SET pos = pos WHERE slot = $1",
+		getMeta:    "SELECT value FROM " + n + ".meta WHERE key = $1",
+		putMeta:    put,
+		putOldMeta: put + " RETURNING (SELECT o.value FROM " + n + ".meta o WHERE o.key = $1)",
+		shareMeta:  "SELECT 1 FROM " + n + ".meta WHERE key = $1 FOR KEY SHARE",
+		valueOf:    "(SELECT value FROM " + n + ".meta WHERE key = $2)", // for a second argument
+		expectAll: "SELECT 1 / ((SELECT count(*) FROM unnest($1::bytea[], $2::bytea[]) AS e(key, value) JOIN " + n + ".meta m USING (key, value)) = $3 " +
+			"AND NOT EXISTS (SELECT 1 FROM " + n + ".meta WHERE key = ANY($4::bytea[])))::int",
+		putMetaMany:  "INSERT INTO " + n + ".meta (key, value) SELECT * FROM unnest($1::bytea[], $2::bytea[]) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
 		dropMeta:     "DELETE FROM " + n + ".meta WHERE key = $1 RETURNING value",
 		scanMeta:     "SELECT key, value FROM " + n + ".meta WHERE key >= $1 ORDER BY key",
 		scanMetaUpTo: "SELECT key, value FROM " + n + ".meta WHERE key >= $1 AND key < $2 ORDER BY key",
@@ -107,6 +117,7 @@ func Open(ctx context.Context, config Config) (*Store, error) {
 	s.pool = &pool{config: st.work, max: st.max, timeout: st.AcquireTimeout, prepare: s.prepareConn, closing: s.closing,
 		cut: func() { s.syncer.suspect.Store(true) }}
 	s.syncer.init(s)
+	s.points.s = s
 	if err := s.syncer.open(ctx); err != nil {
 		return nil, fmt.Errorf("open PostgreSQL store: %w", err)
 	}
@@ -177,7 +188,7 @@ func (s *Store) fence(slot uint32) {
 			return // whoever looks for the outcome does not reach PostgreSQL either
 		}
 		c.end()
-		c.add(s.sql.sync, nil, c.i8(int64(slot)))
+		c.add(s.sql.fence, nil, c.i8(int64(slot)))
 		err = c.run(ctx)
 		s.pool.release(c)
 		if err == nil {

@@ -23,6 +23,7 @@ type syncer struct {
 	suspect atomic.Bool // another connection was cut: this one may be, too
 
 	commitNow string // makes a commit wait for the disk; set by the first connection
+	syncNow   string // a commit of nothing that does
 
 	mu        sync.Mutex
 	c         *conn         // nil while there is none
@@ -69,9 +70,11 @@ func (y *syncer) connect(ctx context.Context) (*conn, error) {
 		err = c.run(ctx)
 	}
 	if err == nil && y.commitNow == "" {
-		c.add("SELECT current_setting('synchronous_commit')", func(v [][]byte) {
-			y.commitNow = "SET LOCAL synchronous_commit = '" + string(v[0]) + "'"
-		})
+		err = y.choose(ctx, c)
+	}
+	if err == nil {
+		c.once("SET synchronous_commit = off")
+		c.once("SET lock_timeout = '" + groupPatience + "'")
 		err = c.run(ctx)
 	}
 	if err != nil {
@@ -79,6 +82,23 @@ func (y *syncer) connect(ctx context.Context) (*conn, error) {
 		return nil, translate(ctx, err)
 	}
 	return c, nil
+}
+
+// choose finds out how a commit is made to wait for the disk: as the server is configured.
+// What is committed for that only is an entry in the journal where PostgreSQL has a
+// function for it.
+func (y *syncer) choose(ctx context.Context, c *conn) error {
+	c.add("SELECT current_setting('synchronous_commit'), to_regprocedure('pg_logical_emit_message(boolean,text,text)')::text", func(v [][]byte) {
+		mode := string(v[0])
+		y.commitNow = "SET LOCAL synchronous_commit = '" + mode + "'"
+		wait := "set_config('synchronous_commit', '" + mode + "', true)"
+		if v[1] != nil {
+			y.syncNow = "SELECT " + wait + ", pg_logical_emit_message(true, 'archelon', '')::text"
+		} else {
+			y.syncNow = "UPDATE " + y.s.schema + ".commits SET pos = pos WHERE slot = pg_backend_pid() AND " + wait + " <> ''"
+		}
+	})
+	return c.run(ctx)
 }
 
 // hold keeps other processes out as long as the connection lives, those that want the
@@ -236,7 +256,7 @@ func (y *syncer) wait(pos, gen uint64) error {
 // flush makes everything that is committed now durable.
 func (y *syncer) flush(c *conn) error {
 	target := y.newest()
-	c.add(y.s.sql.sync, nil, c.i8(int64(c.pg.PID())))
+	c.add(y.syncNow, nil)
 	if err := c.run(context.Background()); err != nil {
 		return err
 	}

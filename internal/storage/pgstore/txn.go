@@ -14,6 +14,7 @@ import (
 const (
 	beginReadOnly = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 	beginWrite    = "BEGIN ISOLATION LEVEL REPEATABLE READ"
+	beginGroup    = "BEGIN ISOLATION LEVEL READ COMMITTED"
 
 	// maxQueued and maxQueuedBytes bound what a transaction writes before it is
 	// sent.
@@ -71,6 +72,11 @@ type txn struct {
 	reads  [maxTracked]pointRead
 	nreads int
 
+	brief     bool // see brief.go
+	base      baseRecord
+	unchecked bool // it has queued unique keys without asking whether they are free
+	written   int  // records, if it is brief
+
 	premises premises
 	present  []expected
 	ordered  orderedIDs
@@ -119,8 +125,8 @@ type metaValue struct {
 
 // pointRead is a read that can be repeated on a newer snapshot.
 type pointRead struct {
-	hash   uint64 // of its claim
-	sql    string
+	hash   uint64  // of its claim
+	o      *object // see point
 	arg    []byte
 	digest uint64 // of the answer
 }
@@ -128,7 +134,12 @@ type pointRead struct {
 // Begin starts a transaction.
 func (s *Store) Begin(opts storage.TxnOptions) storage.Txn {
 	s.openTxns.Add(1)
-	return &txn{s: s, id: s.nextTxn.Add(1), opts: opts, seq: unseen}
+	tx := &txn{s: s, id: s.nextTxn.Add(1), opts: opts, seq: unseen}
+	if opts.Brief && !opts.ReadOnly && opts.At == nil && len(opts.Alone) == 0 {
+		tx.brief = true
+		s.briefs.Add(1)
+	}
+	return tx
 }
 
 // enter begins an operation; the caller leaves with gate.RUnlock.
@@ -180,6 +191,9 @@ func (tx *txn) holdRetained() error {
 func (tx *txn) start(ctx context.Context) error {
 	if tx.begun {
 		return nil
+	}
+	if tx.brief {
+		return tx.settle(ctx)
 	}
 	premises, err := tx.findPremises(ctx)
 	if err != nil {
@@ -290,6 +304,9 @@ func (tx *txn) canSlide() bool {
 // slide begins the PostgreSQL transaction again, and checks with PostgreSQL that
 // everything it has read is as it was.
 func (tx *txn) slide(ctx context.Context) error {
+	if tx.brief {
+		return tx.askAgain(ctx)
+	}
 	if !tx.begun {
 		return nil
 	}
@@ -301,10 +318,15 @@ func (tx *txn) slide(ctx context.Context) error {
 	if err := tx.start(ctx); err != nil {
 		return err
 	}
+	return tx.readAgain(ctx)
+}
+
+// readAgain checks that everything that was read is in the PostgreSQL transaction as it
+// was.
+func (tx *txn) readAgain(ctx context.Context) error {
 	var digests [maxTracked]uint64
 	for i, r := range tx.reads[:tx.nreads] {
-		digests[i] = 0
-		tx.c.add(r.sql, func(v [][]byte) { digests[i] = tx.digest(v[0]) }, r.arg)
+		tx.c.add(r.o.point(), func(v [][]byte) { digests[i] = tx.digest(v[0]) }, r.arg)
 	}
 	if err := tx.run(ctx); err != nil {
 		return err
@@ -374,6 +396,14 @@ func (tx *txn) Commit(ctx context.Context) (storage.Position, error) {
 	defer tx.s.gate.RUnlock()
 	if tx.writes == 0 || tx.opts.ReadOnly {
 		return tx.commitReading(ctx)
+	}
+	if tx.brief && tx.fitsGroup() {
+		return tx.commitTogether(ctx)
+	}
+	if tx.brief {
+		if err := tx.settle(ctx); err != nil {
+			return 0, err
+		}
 	}
 	wait := !tx.opts.NoSync
 	// Alone, a commit waits for the disk itself; with others it waits together
@@ -479,6 +509,14 @@ func (tx *txn) sendCommit() int {
 	for _, t := range tx.cuts {
 		c.add(t.o.sql.truncate, nil, c.i8(int64(t.before)))
 	}
+	return tx.sendPlace(nil)
+}
+
+// sendPlace queues what draws the times of a commit, in its order, and writes its log
+// records; it divides by zero unless a meta key has the value expected, if there is one
+// that is. It returns the number of the times.
+func (tx *txn) sendPlace(e *storage.Expectation) int {
+	c, s := tx.c, tx.s
 	times := 0
 	for _, a := range tx.appends {
 		if !a.stamp.Same {
@@ -490,12 +528,15 @@ func (tx *txn) sendCommit() int {
 	c.add(s.sql.lockCommit, nil)
 	last := c.i8(int64(first) + int64(times) - 1)
 	placed := func(v [][]byte) { tx.lastPos = uint64(int64Of(v[0])) }
+	slot := c.i8(int64(c.pg.PID()))
 	switch {
 	case tx.at == nil && len(tx.appends) == 1:
-		tx.sendPlaced(last, placed)
+		tx.sendPlaced(last, slot, e, placed)
 		return times
+	case e != nil:
+		c.add(s.sql.commitIf, placed, c.i8(int64(times)), last, slot, e.Key, e.Value)
 	case tx.at == nil:
-		c.add(s.sql.commit, placed, c.i8(int64(times)), last, c.i8(int64(c.pg.PID())))
+		c.add(s.sql.commit, placed, c.i8(int64(times)), last, slot)
 	default:
 		// The snapshot may be older than the connection's last commit, and with it
 		// than the connection's row.
@@ -545,6 +586,9 @@ func (tx *txn) end(pos uint64) {
 	}
 	tx.log, tx.queue, tx.appends, tx.records, tx.keys, tx.meta, tx.stashed, tx.bounds = nil, nil, nil, nil, nil, nil, nil, nil
 	tx.s.openTxns.Add(-1)
+	if tx.brief {
+		tx.s.briefs.Add(-1)
+	}
 }
 
 func (tx *txn) endConn(c *conn, pos uint64) {

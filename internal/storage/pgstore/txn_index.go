@@ -3,7 +3,6 @@ package pgstore
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
 	"fmt"
 
 	"github.com/archelon-db/archelon/internal/storage"
@@ -35,6 +34,10 @@ func (tx *txn) putUnique(ctx context.Context, x storage.IndexID, w *op) error {
 	if !h.known && tx.free(x, w.key) {
 		return tx.putFree(ctx, h, w)
 	}
+	if !h.known && tx.hopes(w.o) {
+		tx.unchecked = true
+		return tx.putFree(ctx, h, w)
+	}
 	if !h.known {
 		w.kind = opPutUnique
 		inserted, err := tx.insertKey(ctx, w)
@@ -48,6 +51,7 @@ func (tx *txn) putUnique(ctx context.Context, x storage.IndexID, w *op) error {
 		if h.holder, err = tx.lockKey(ctx, w); err != nil {
 			return err
 		}
+		w.o.disappoint()
 		h.known = true
 	}
 	switch h.holder {
@@ -187,27 +191,37 @@ func (tx *txn) LookupUnique(ctx context.Context, x storage.IndexID, key []byte) 
 }
 
 func (tx *txn) lookup(ctx context.Context, o *object, x storage.IndexID, key []byte) (storage.RecordID, error) {
-	if err := tx.start(ctx); err != nil {
-		return 0, err
-	}
-	var id storage.RecordID
-	stored, _ := splitKey(key)
-	tx.c.add(o.sql.lookup, func(v [][]byte) {
-		id = storage.RecordID(int64Of(v[0]))
-		k := recordKey{storage.TableID(o.table), id}
-		if _, own := tx.records[k]; v[1] != nil && !own {
-			tx.keep(k, append([]byte{}, v[1]...))
+	if tx.brief && !tx.isFirst() {
+		if err := tx.start(ctx); err != nil {
+			return 0, err
 		}
-	}, stored)
-	if err := tx.run(ctx); err != nil {
+	}
+	stored, _ := splitKey(key)
+	row, err := tx.point(ctx, o, stored)
+	if err != nil {
 		return 0, err
 	}
+	id := tx.found(o, row)
 	if !tx.opts.ReadOnly && tx.nreads != untracked && tx.writes == 0 {
-		r := pointRead{hash: tx.s.claims.hash(kindIndex, uint32(x), key), sql: o.sql.lookup, arg: bytes.Clone(stored)}
+		r := pointRead{hash: tx.s.claims.hash(kindIndex, uint32(x), key), o: o, arg: bytes.Clone(stored)}
 		if id != 0 {
-			r.digest = tx.digest(binary.BigEndian.AppendUint64(nil, uint64(id)))
+			r.digest = tx.digest(row[0])
 		}
 		tx.track(r)
 	}
 	return id, nil
+}
+
+// found is the record that a look-up has found, 0 if it has found none. It is kept: mostly
+// it is asked for next.
+func (tx *txn) found(o *object, row [][]byte) storage.RecordID {
+	if row == nil {
+		return 0
+	}
+	id := storage.RecordID(int64Of(row[0]))
+	k := recordKey{storage.TableID(o.table), id}
+	if _, own := tx.records[k]; row[1] != nil && !own {
+		tx.keep(k, row[1])
+	}
+	return id
 }

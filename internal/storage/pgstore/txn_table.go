@@ -72,13 +72,16 @@ func (tx *txn) get(ctx context.Context, o *object, k recordKey) ([]byte, error) 
 			return nil, err
 		}
 	}
-	if err := tx.start(ctx); err != nil {
+	if err := tx.approach(ctx, k); err != nil {
+		return nil, err
+	}
+	row, err := tx.point(ctx, o, k.arg())
+	if err != nil {
 		return nil, err
 	}
 	var doc []byte
-	tx.c.add(o.sql.get, func(v [][]byte) { doc = append([]byte{}, v[0]...) }, tx.c.i8(int64(k.id)))
-	if err := tx.run(ctx); err != nil {
-		return nil, err
+	if row != nil {
+		doc = row[0]
 	}
 	if !known {
 		tx.trackRecord(o, k, doc)
@@ -89,6 +92,9 @@ func (tx *txn) get(ctx context.Context, o *object, k recordKey) ([]byte, error) 
 	return doc, nil
 }
 
+// arg is a record's id as an argument.
+func (k recordKey) arg() []byte { return binary.BigEndian.AppendUint64(nil, uint64(k.id)) }
+
 func (tx *txn) trackRecord(o *object, k recordKey, doc []byte) {
 	if tx.opts.ReadOnly || tx.nreads == untracked || tx.writes > 0 {
 		return
@@ -96,7 +102,7 @@ func (tx *txn) trackRecord(o *object, k recordKey, doc []byte) {
 	if _, claimed := tx.records[k]; claimed {
 		return
 	}
-	r := pointRead{hash: tx.s.claims.hashRecord(k.t, k.id), sql: o.sql.get, arg: binary.BigEndian.AppendUint64(nil, uint64(k.id))}
+	r := pointRead{hash: tx.s.claims.hashRecord(k.t, k.id), o: o, arg: k.arg()}
 	if doc != nil {
 		r.digest = tx.digest(doc)
 	}
@@ -124,6 +130,9 @@ func (tx *txn) Insert(ctx context.Context, t storage.TableID, doc []byte) (stora
 	defer tx.s.gate.RUnlock()
 	o, err := tx.use(ctx, kindTable, uint32(t))
 	if err != nil {
+		return 0, err
+	}
+	if err := tx.onlyWrite(ctx); err != nil {
 		return 0, err
 	}
 	var id storage.RecordID
@@ -197,12 +206,18 @@ func (tx *txn) change(ctx context.Context, t storage.TableID, id storage.RecordI
 		return err
 	}
 	defer tx.s.gate.RUnlock()
+	if err := tx.onlyWrite(ctx); err != nil {
+		return err
+	}
 	if w.o = o; tx.saved {
 		old, err := tx.get(ctx, o, k)
 		if err != nil {
 			return err
 		}
 		w.old, w.hadOld = bytes.Clone(old), true
+	}
+	if tx.brief {
+		w.seen = tx.base.doc
 	}
 	tx.write(w)
 	if w.kind == opDelete {
@@ -248,6 +263,9 @@ func (tx *txn) lockRecord(ctx context.Context, o *object, k recordKey) error {
 		return storage.ErrNotFound
 	}
 	if err := tx.claim(ctx, tx.s.claims.hashRecord(k.t, k.id)); err != nil {
+		return err
+	}
+	if held, err := tx.keepBase(ctx, o, k); held || err != nil {
 		return err
 	}
 	if err := tx.flush(ctx); err != nil {

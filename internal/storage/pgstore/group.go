@@ -1,0 +1,448 @@
+package pgstore
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/archelon-db/archelon/internal/storage"
+)
+
+// Brief transactions are committed in groups: while one group is under way, the next one
+// gathers. A group is one PostgreSQL transaction that
+//
+//   - writes what its members write, table by table as arrays, records first; an update or
+//     a removal that does not find each record as it was read divides by zero,
+//   - takes the members' places in the order of commits, with their log records; that divides
+//     by zero if what they expect is not so.
+//
+// It is of isolation level read committed: each statement sees what was committed before
+// it. So who has had a table alone (storage.TxnOptions.Alone) is waited for by the first
+// statement that writes it, and what he has done is seen by the look at what is expected,
+// which comes last. If a group fails, each member is tried by itself, and those that fail
+// again are told. The members then wait for the disk together with all others that do.
+
+const (
+	// maxGroup and maxGroupBytes bound a group; maxMember and maxMemberBytes what may
+	// join one.
+	maxGroup       = 256
+	maxGroupBytes  = 4 << 20
+	maxMember      = 64
+	maxMemberBytes = 64 << 10
+
+	// groupPatience bounds the waits of a group for other processes' locks: all brief
+	// transactions of this process wait meanwhile.
+	groupPatience = "50ms"
+)
+
+// member is a brief transaction that commits.
+type member struct {
+	tx   *txn
+	turn chan struct{} // sent to when it is done, or is to lead
+
+	done    bool // guarded by grouper.mu
+	pos     uint64
+	gen     uint64 // of the syncer, from before it was committed
+	durable bool
+	err     error
+	lost    bool // the outcome is unknown
+}
+
+// wake tells a member to look at how things are.
+func (m *member) wake() {
+	select {
+	case m.turn <- struct{}{}:
+	default:
+	}
+}
+
+// countedSQL divides by zero unless a statement affects as many rows as its first
+// argument says.
+func countedSQL(sql string) string {
+	return "WITH w AS (" + sql + " RETURNING 1) SELECT 1 / (count(*) = $1::int8)::int FROM w"
+}
+
+// fitsGroup says whether a brief transaction may join a group.
+func (tx *txn) fitsGroup() bool {
+	if len(tx.queue)+len(tx.appends) > maxMember || len(tx.drops)+len(tx.cuts)+len(tx.renames) > 0 {
+		return false
+	}
+	size := tx.queued
+	for _, a := range tx.appends {
+		size += len(a.doc)
+	}
+	for _, w := range tx.queue {
+		if w.kind == opCreate {
+			return false
+		}
+	}
+	return size <= maxMemberBytes
+}
+
+// grouper lets one group commit at a time.
+type grouper struct {
+	mu      sync.Mutex // guards the rest
+	waiting []*member
+	busy    bool
+}
+
+// commitTogether commits a brief transaction.
+func (tx *txn) commitTogether(ctx context.Context) (storage.Position, error) {
+	m := &member{tx: tx, turn: make(chan struct{}, 1)}
+	tx.s.join(m)
+	switch {
+	case m.lost:
+		tx.fail = m.err
+		tx.end(1)
+		return 0, m.err
+	case m.err != nil:
+		tx.disappointed(stateOf(m.err))
+		_ = tx.failed(ctx, m.err)
+		return 0, tx.fail
+	}
+	tx.lastPos = m.pos
+	tx.end(m.pos)
+	if !tx.opts.NoSync && !m.durable {
+		if err := tx.s.syncer.wait(m.pos, m.gen); err != nil {
+			return 0, err
+		}
+	}
+	return storage.Position(m.pos), nil
+}
+
+// disappointed notes where hoping for the best was in vain.
+func (tx *txn) disappointed(state string) {
+	if state == "" {
+		return
+	}
+	for _, w := range tx.queue {
+		switch {
+		case state == stateUniqueViolation && w.kind == opPutUnique:
+			w.o.disappoint()
+		case state != stateUniqueViolation && w.seen != nil:
+			w.o.disappoint()
+		}
+	}
+}
+
+// join commits a member with others, and returns when it is done.
+func (s *Store) join(m *member) {
+	g := &s.grouper
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.waiting = append(g.waiting, m)
+	for !m.done {
+		if g.busy {
+			g.mu.Unlock()
+			<-m.turn
+			g.mu.Lock()
+			continue
+		}
+		g.busy = true
+		batch := g.gather()
+		g.mu.Unlock()
+		s.runGroup(batch)
+		g.mu.Lock()
+		g.busy = false
+		for _, m := range batch {
+			m.done = true
+			m.wake()
+		}
+		if len(g.waiting) > 0 {
+			g.waiting[0].wake()
+		}
+	}
+}
+
+// gather takes the members of the next group.
+func (g *grouper) gather() []*member {
+	n, size := 0, 0
+	for n < min(len(g.waiting), maxGroup) && (n == 0 || size < maxGroupBytes) {
+		size += g.waiting[n].tx.queued
+		n++
+	}
+	batch := slices.Clone(g.waiting[:n])
+	g.waiting = slices.Delete(g.waiting, 0, n)
+	return batch
+}
+
+// runGroup commits a group, or those of its members that can be.
+func (s *Store) runGroup(batch []*member) {
+	ctx := context.Background()
+	var slot uint32
+	alone := len(batch) == 1 && s.briefs.Load() == 1 && !batch[0].tx.opts.NoSync
+	gen, err := s.syncer.generation()
+	switch {
+	case err != nil:
+	case alone: // nobody else would wait for the disk with it
+		err = s.syncer.round(ctx, func(c *conn) error {
+			slot = c.pg.PID()
+			return s.commitAlone(c, batch)
+		})
+	default:
+		var c *conn
+		if c, err = s.pool.acquire(ctx); err != nil {
+			break
+		}
+		slot = c.pg.PID()
+		c.end()
+		err = s.commitGroup(c, batch)
+		s.pool.release(c)
+	}
+	lost := false
+	for _, m := range batch {
+		m.gen = gen
+		if m.err == nil && m.pos == 0 {
+			m.err = err
+		}
+		lost = lost || m.lost
+	}
+	if lost {
+		s.fence(slot)
+	}
+}
+
+// commitAlone commits a group of one and waits for the disk, in one batch on the syncer's
+// connection.
+func (s *Store) commitAlone(c *conn, batch []*member) error {
+	err := s.tryGroup(c, batch, true)
+	if err != nil && isRefusal(c, err) {
+		batch[0].err = err
+		return nil
+	}
+	return err
+}
+
+// commitGroup commits a group. The error returned ends the connection.
+func (s *Store) commitGroup(c *conn, batch []*member) error {
+	err := s.tryGroup(c, batch, false)
+	if err == nil || !isRefusal(c, err) {
+		return err
+	}
+	if len(batch) == 1 || stateOf(err) == stateLockNotAvailable { // do not keep the others waiting any longer
+		for _, m := range batch {
+			m.err = err
+		}
+		return nil
+	}
+	for i := range batch {
+		err := s.tryGroup(c, batch[i:i+1], false)
+		if err != nil && !isRefusal(c, err) {
+			return err
+		}
+		batch[i].err = err
+	}
+	return nil
+}
+
+// isRefusal says whether an error leaves the connection in order.
+func isRefusal(c *conn, err error) bool {
+	var cut *cutError
+	return !errors.As(err, &cut) && !c.broken
+}
+
+// loseAll notes that nobody knows what became of members that were not refused.
+func loseAll(batch []*member, err error) {
+	for _, m := range batch {
+		if m.err == nil {
+			m.err, m.lost = unknownOutcome(err), true
+		}
+	}
+}
+
+// tryGroup commits a group in one batch, with sync durably.
+func (s *Store) tryGroup(c *conn, batch []*member, sync bool) error {
+	g := &txn{s: s, c: c, seq: unseen}
+	begun := time.Now()
+	c.add(beginGroup, nil)
+	if !sync {
+		c.add("SET LOCAL lock_timeout = '"+groupPatience+"'", nil)
+	}
+	var queue []*op
+	for _, m := range batch {
+		for _, w := range m.tx.queue {
+			if !w.dropped {
+				queue = append(queue, w)
+			}
+		}
+		g.appends = append(g.appends, m.tx.appends...)
+	}
+	g.sendTogether(queue)
+	times := g.sendPlace(s.sendExpected(c, batch))
+	commit := c.add("COMMIT", nil)
+	if sync {
+		c.add(s.syncer.syncNow, nil)
+	}
+	err := c.run(context.Background())
+	switch {
+	case err == nil:
+	case commit.done || !isRefusal(c, err):
+		c.broken = true
+		loseAll(batch, err)
+		return err
+	default:
+		c.add("ROLLBACK", nil)
+		c.broken = c.run(context.Background()) != nil
+		return err
+	}
+	for _, m := range batch {
+		m.durable = sync
+		for _, e := range m.tx.opts.Expect {
+			e.Meet(begun)
+		}
+	}
+	s.groupCommitted(batch, g.lastPos, times)
+	if sync {
+		s.syncer.synced(g.lastPos)
+	}
+	return nil
+}
+
+// groupCommitted notes that a group is visible, and gives its members their positions:
+// those of the last of their log records.
+func (s *Store) groupCommitted(batch []*member, last uint64, times int) {
+	if err := s.clock.Advance(last); err != nil {
+		s.log.Warn("the store's clock is ahead", "times", times, "error", err)
+	}
+	s.syncer.note(last)
+	s.commits.Add(int64(len(batch)))
+	at := last - uint64(times)
+	for _, m := range batch {
+		m.pos = last
+		for _, a := range m.tx.appends {
+			if !a.stamp.Same {
+				at++
+				m.pos = at
+			}
+		}
+	}
+}
+
+// sendExpected queues the look at what members expect, unless it is only one thing, which
+// is returned.
+func (s *Store) sendExpected(c *conn, batch []*member) *storage.Expectation {
+	if !s.config.Shared {
+		return nil
+	}
+	var present, missing []*storage.Expectation
+	for _, m := range batch {
+		for _, e := range m.tx.opts.Expect {
+			switch {
+			case e.Value == nil:
+				missing = append(missing, e)
+			case !slices.Contains(present, e):
+				present = append(present, e)
+			}
+		}
+	}
+	switch {
+	case len(present)+len(missing) == 0:
+		return nil
+	case len(present) == 1 && len(missing) == 0:
+		return present[0]
+	}
+	keys, values, none := array{elem: oidBytea}, array{elem: oidBytea}, array{elem: oidBytea}
+	for _, e := range present {
+		keys.add(e.Key)
+		values.add(e.Value)
+	}
+	for _, e := range missing {
+		none.add(e.Key)
+	}
+	c.add(s.sql.expectAll, nil, keys.bytes(), values.bytes(), c.i8(int64(len(present))), none.bytes())
+	return nil
+}
+
+// groupOrder is the order in which kinds of writes are sent: what is removed from an index
+// goes first.
+var groupOrder = [...]opKind{opInsert, opUpdate, opDelete, opRemove, opPutUnique, opPut, opPutMeta, opDropMeta}
+
+// sendTogether sends the writes of a group. Those of different members meet nowhere: they
+// have claimed what they write.
+func (tx *txn) sendTogether(queue []*op) {
+	for _, kind := range groupOrder {
+		var list []*op
+		for _, w := range queue {
+			if w.kind == kind {
+				list = append(list, w)
+			}
+		}
+		// In one order in all processes, so that they do not wait for each other in a circle.
+		slices.SortStableFunc(list, func(a, b *op) int {
+			if a.o != b.o {
+				return cmp.Compare(a.o.id, b.o.id)
+			}
+			return cmp.Or(bytes.Compare(a.key, b.key), cmp.Compare(a.id, b.id))
+		})
+		for len(list) > 0 {
+			n := 1
+			for n < len(list) && list[n].o == list[0].o {
+				n++
+			}
+			tx.sendAlike(list[:n])
+			list = list[n:]
+		}
+	}
+}
+
+// sendAlike sends writes of one kind to one table or index.
+func (tx *txn) sendAlike(list []*op) {
+	w := list[0]
+	alone := len(list) == 1
+	switch {
+	case w.seen != nil:
+		tx.sendSeen(list)
+	case alone || w.kind == opDropMeta:
+		for _, w := range list {
+			tx.sendOne(w)
+		}
+	case w.kind == opInsert || w.kind == opPutUnique:
+		tx.sendGroup(w.o, list)
+	default:
+		tx.sendKeys(list)
+	}
+}
+
+// sendSeen sends updates or removals of records that are as they were read.
+func (tx *txn) sendSeen(list []*op) {
+	ids, old, docs := array{elem: oidInt8}, array{elem: oidBytea}, array{elem: oidBytea}
+	for _, w := range list {
+		ids.addInt(int64(w.id))
+		old.add(w.seen)
+		docs.add(w.value)
+	}
+	o, n := list[0].o, tx.c.i8(int64(len(list)))
+	if list[0].kind == opDelete {
+		tx.c.add(o.sql.removeMany, nil, n, ids.bytes(), old.bytes())
+		return
+	}
+	tx.c.add(o.sql.updateMany, nil, n, ids.bytes(), old.bytes(), docs.bytes())
+}
+
+// sendKeys sends changes of an index, or of meta keys.
+func (tx *txn) sendKeys(list []*op) {
+	keys, ids := array{elem: oidBytea}, array{elem: oidInt8}
+	values, tails := array{elem: oidBytea}, array{elem: oidBytea}
+	for _, w := range list {
+		key, tail := w.key, []byte(nil)
+		if w.o != nil {
+			key, tail = splitKey(w.key)
+		}
+		keys.add(key)
+		ids.addInt(int64(w.id))
+		values.add(w.value)
+		tails.add(tail)
+	}
+	switch list[0].kind {
+	case opRemove:
+		tx.c.add(list[0].o.sql.dropMany, nil, keys.bytes(), ids.bytes())
+	case opPut:
+		tx.c.add(list[0].o.sql.setMany, nil, keys.bytes(), ids.bytes(), values.bytes(), tails.bytes())
+	default:
+		tx.c.add(tx.s.sql.putMetaMany, nil, keys.bytes(), values.bytes())
+	}
+}
