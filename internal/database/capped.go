@@ -174,15 +174,21 @@ func (d *DB) CloneAsCapped(ctx context.Context, from, to Namespace, size int64) 
 // copyCapped copies a collection under a temporary name, which then becomes the
 // target's, in one step. Writers of the source wait meanwhile.
 func (d *DB) copyCapped(ctx context.Context, from, temp, to Namespace, size int64) error {
-	coll, err := d.cappedSource(d.catalog.Snapshot(), from)
-	if err != nil {
-		return err
+	var coll *catalog.Collection
+	err := d.catalog.Change(ctx, func(ch *catalog.Change) (err error) {
+		// The change's definitions are the newest; those that are cached may be older than another process's last.
+		if coll, err = d.cappedSource(ch.Snapshot(), from); err != nil {
+			return err
+		}
+		fresh, err := newCollection(temp, cappedOptions(coll.Options, bsonval.Int64(size), bsonval.Missing))
+		if err != nil {
+			return err
+		}
+		return d.create(ctx, ch, fresh)
+	})
+	if coll == nil {
+		return clientError(ctx, err)
 	}
-	fresh, err := newCollection(temp, cappedOptions(coll.Options, bsonval.Int64(size), bsonval.Missing))
-	if err != nil {
-		return err
-	}
-	err = d.catalog.Change(ctx, func(ch *catalog.Change) error { return d.create(ctx, ch, fresh) })
 	if err == nil {
 		err = d.catalog.Change(ctx, func(ch *catalog.Change) error { return d.replaceCapped(ctx, ch, coll, temp, to) })
 	}

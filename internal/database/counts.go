@@ -118,7 +118,7 @@ func (d *DB) counts(ctx context.Context, op *Op, c *catalog.Collection) (count, 
 		return 0, 0, nil
 	}
 	if d.shared && c.Table != 0 {
-		txn := d.engine.Begin(op.expect(storage.TxnOptions{ReadOnly: true}))
+		txn := d.engine.Begin(d.expect(op, storage.TxnOptions{ReadOnly: true}))
 		defer txn.Rollback()
 		t, err := d.storedCounts(ctx, txn, c)
 		return t.count, t.bytes, err

@@ -70,7 +70,7 @@ func (c *Cursor) attach() {
 		return
 	}
 	if c.op != nil {
-		c.op.defs = nil // later batches go by what is known then
+		c.op.forgetDefinitions() // later batches go by what is known then
 	}
 	c.view.Attach(c.db.engine.Begin(c.at.options()))
 }
@@ -86,7 +86,7 @@ func (c *Cursor) attachFirst(op *Op) {
 		c.db.definitions(op)
 	}
 	c.op = op
-	c.view.Attach(c.db.engine.Begin(op.expect(c.at.options())))
+	c.view.Attach(c.db.engine.Begin(c.db.expect(op, c.at.options())))
 }
 
 // settle takes the snapshot of the first batch, in a shared store, for an operation that

@@ -241,6 +241,7 @@ type Op struct {
 
 	wrote    bool              // something may have been committed, in a shared store
 	defs     *catalog.Snapshot // that the operation goes by, in a shared store
+	used     []usedDefinition  // of them
 	settings *QuerySettings    // of the command's shape; nil for none
 	settled  bool              // settings have been looked for
 }

@@ -177,7 +177,7 @@ func (d *DB) all(ctx context.Context, op *Op, ns Namespace, c *compilation, m *m
 		if err := d.catalog.Refresh(ctx, op.defs); err != nil {
 			return nil, err
 		}
-		op.defs = nil
+		op.forgetDefinitions()
 		if err := pause(ctx, attempt); err != nil {
 			return nil, err
 		}

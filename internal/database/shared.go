@@ -29,11 +29,36 @@ func (d *DB) definitions(op *Op) *catalog.Snapshot {
 	return op.defs
 }
 
-// expect completes the options of a transaction that reads for an operation.
-func (op *Op) expect(o storage.TxnOptions) storage.TxnOptions {
-	if op != nil && op.defs != nil && o.At == nil {
-		o.Expect = op.defs.Version()
+// usedDefinition is a collection that an operation has looked up, nil if there was none.
+type usedDefinition struct {
+	ns   Namespace
+	coll *catalog.Collection
+}
+
+// goesBy returns the definition of a collection for an operation, which remembers it.
+func (d *DB) goesBy(op *Op, ns Namespace) *catalog.Collection {
+	coll := d.definitions(op).Collection(ns.DB, ns.Coll)
+	if d.shared && op != nil && !slices.ContainsFunc(op.used, func(u usedDefinition) bool { return u.ns == ns }) {
+		op.used = append(op.used, usedDefinition{ns, coll})
 	}
+	return coll
+}
+
+// forgetDefinitions makes an operation go by the newest definitions from here on.
+func (op *Op) forgetDefinitions() { op.defs, op.used = nil, op.used[:0] }
+
+// expect completes the options of a transaction that reads for an operation. If nothing
+// that the operation has looked up has changed since, it goes by the newest definitions
+// known: compiling may have taken longer than others take to change something else.
+func (d *DB) expect(op *Op, o storage.TxnOptions) storage.TxnOptions {
+	if op == nil || op.defs == nil || o.At != nil {
+		return o
+	}
+	newest := d.catalog.Snapshot()
+	if newest != op.defs && !slices.ContainsFunc(op.used, func(u usedDefinition) bool { return newest.Collection(u.ns.DB, u.ns.Coll) != u.coll }) {
+		op.defs = newest
+	}
+	o.Expect = op.defs.Version()
 	return o
 }
 

@@ -299,7 +299,7 @@ func (d *DB) lookUp(ctx context.Context, op *Op, ns Namespace) (*catalog.Collect
 	if op.At != nil {
 		return op.At.collection(ns)
 	}
-	return d.definitions(op).Collection(ns.DB, ns.Coll), nil
+	return d.goesBy(op, ns), nil
 }
 
 // defined returns a collection's definition for an operation, which has looked it
@@ -316,13 +316,13 @@ func (d *DB) defined(op *Op, ns Namespace) *catalog.Collection {
 		}
 		return coll
 	}
-	return d.definitions(op).Collection(ns.DB, ns.Coll)
+	return d.goesBy(op, ns)
 }
 
 // reading is what an operation reads through; the caller calls end.
 func (d *DB) reading(op *Op) (txn storage.Txn, end func(), err error) {
 	if op.Txn == nil {
-		txn = d.engine.Begin(op.expect(op.At.options()))
+		txn = d.engine.Begin(d.expect(op, op.At.options()))
 		return txn, txn.Rollback, nil
 	}
 	return op.Txn.txn, func() {}, op.Txn.begin()

@@ -21,13 +21,7 @@ const (
 // hands and sent a command, and then nothing more.
 func measureConnections(t *testing.T, r *report, binary string) {
 	t.Run("service", func(t *testing.T) {
-		echo := filepath.Join(t.TempDir(), "echo")
-		build := exec.Command("go", "build", "-o", echo, "./examples/echo")
-		build.Dir = harness.Root(t)
-		if out, err := build.CombinedOutput(); err != nil {
-			t.Fatalf("build: %v\n%s", err, out)
-		}
-		r.addConnections(t, "a service", startService(t, echo), false)
+		r.addConnections(t, "a service", startService(t, harness.Compile(t, "./examples/echo")), false)
 	})
 	t.Run("database", func(t *testing.T) {
 		r.addConnections(t, "the database", start(t, binary, filepath.Join(t.TempDir(), "data")), true)

@@ -242,15 +242,34 @@ func TestPoolExhausted(t *testing.T) {
 		}
 		sessions = append(sessions, session)
 	}
-	began := time.Now()
-	_, err := coll.InsertOne(ctx, bson.D{{Key: "_id", Value: "refused"}})
-	took := time.Since(began)
-	var ce mongo.CommandError
-	if !errors.As(err, &ce) || ce.Code != overloaded || !ce.HasErrorLabel("SystemOverloadedError") || !ce.HasErrorLabel("RetryableError") {
-		t.Errorf("with all connections in use: %v, %q", err, ce.Labels)
+	further, err := client.StartSession()
+	if err != nil {
+		t.Fatal(err)
 	}
-	if took > 15*time.Second {
-		t.Errorf("it took %s to refuse", took)
+	defer further.EndSession(context.WithoutCancel(ctx))
+	if err := further.StartTransaction(); err != nil {
+		t.Fatal(err)
+	}
+	for name, run := range map[string]func() error{ // both need a connection of their own
+		"a transaction": func() error {
+			_, err := coll.InsertOne(mongo.NewSessionContext(ctx, further), bson.D{{Key: "_id", Value: "refused"}})
+			return err
+		},
+		"a scan": func() error {
+			_, err := coll.CountDocuments(ctx, bson.D{{Key: "_id", Value: bson.D{{Key: "$gt", Value: 0}}}})
+			return err
+		},
+	} {
+		began := time.Now()
+		err := run()
+		took := time.Since(began)
+		var ce mongo.CommandError
+		if !errors.As(err, &ce) || ce.Code != overloaded || !ce.HasErrorLabel("SystemOverloadedError") || !ce.HasErrorLabel("RetryableError") {
+			t.Errorf("%s with all connections in use: %v, %q", name, err, ce.Labels)
+		}
+		if took > 15*time.Second {
+			t.Errorf("it took %s to refuse %s", took, name)
+		}
 	}
 	for _, session := range sessions {
 		if err := session.CommitTransaction(ctx); err != nil {

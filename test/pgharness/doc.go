@@ -3,5 +3,6 @@
 // afterwards.
 //
 // It imports the standard library only. It finds PostgreSQL where the packages of
-// common systems put it, or where ARCHELON_POSTGRES_BIN says.
+// common systems put it, or where ARCHELON_POSTGRES_BIN says. Of that installation it
+// needs initdb, postgres and pg_ctl; psql may be another's.
 package pgharness

@@ -66,40 +66,6 @@ func (s *Server) create() error {
 	return s.Run()
 }
 
-// Standby starts a server that follows this one by streaming replication.
-func (s *Server) Standby() (*Server, error) {
-	f := &Server{bin: s.bin}
-	var err error
-	if f.dir, err = os.MkdirTemp("", "pg"); err != nil {
-		return nil, err
-	}
-	if err := f.follow(s); err != nil {
-		return nil, errors.Join(err, os.RemoveAll(f.dir))
-	}
-	return f, nil
-}
-
-func (s *Server) follow(primary *Server) error {
-	if err := s.dropPrivileges(); err != nil {
-		return err
-	}
-	out, err := s.command("pg_basebackup", "-D", s.data(), "-R", "-c", "fast", "-X", "stream",
-		"-h", "127.0.0.1", "-p", strconv.Itoa(primary.port), "-U", superuser).CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("pg_basebackup: %w: %s", err, out)
-	}
-	return s.Run()
-}
-
-// Promote makes a standby a primary.
-func (s *Server) Promote() error {
-	out, err := s.command("pg_ctl", "promote", "-D", s.data(), "-w").CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("promote: %w: %s", err, out)
-	}
-	return nil
-}
-
 // Address is the server's host:port.
 func (s *Server) Address() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(s.port)) }
 
@@ -111,23 +77,27 @@ func findBin() (string, error) {
 		}
 		return dir, nil
 	}
-	var found []string
-	for _, pattern := range []string{"/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin", "/opt/homebrew/opt/postgresql@*/bin", "/usr/local/pgsql/bin"} {
-		dirs, _ := filepath.Glob(pattern) // the patterns are well formed
-		for _, d := range dirs {
-			if _, err := os.Stat(filepath.Join(d, "initdb")); err == nil {
-				found = append(found, d)
-			}
-		}
-	}
-	if len(found) > 0 {
-		sort.Slice(found, func(i, j int) bool { return version(found[i]) > version(found[j]) })
+	if found := installed("initdb"); len(found) > 0 {
 		return found[0], nil
 	}
 	if p, err := exec.LookPath("initdb"); err == nil {
 		return filepath.Dir(p), nil
 	}
 	return "", ErrNotInstalled
+}
+
+// installed returns the folders where common systems put PostgreSQL and that have a program, the newest first.
+func installed(program string) (found []string) {
+	for _, pattern := range []string{"/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin", "/opt/homebrew/opt/postgresql@*/bin", "/usr/local/pgsql/bin"} {
+		dirs, _ := filepath.Glob(pattern) // the patterns are well formed
+		for _, d := range dirs {
+			if isFile(filepath.Join(d, program)) {
+				found = append(found, d)
+			}
+		}
+	}
+	sort.Slice(found, func(i, j int) bool { return version(found[i]) > version(found[j]) })
+	return found
 }
 
 // version is the first number in a path.
@@ -164,8 +134,14 @@ func (s *Server) dropPrivileges() error {
 
 func (s *Server) data() string { return filepath.Join(s.dir, "data") }
 
+// command is a run of one of the server's own programs.
 func (s *Server) command(name string, args ...string) *exec.Cmd {
-	cmd := exec.Command(filepath.Join(s.bin, name), args...)
+	return s.program(filepath.Join(s.bin, name), args...)
+}
+
+// program is a run of any program as the server's user.
+func (s *Server) program(path string, args ...string) *exec.Cmd {
+	cmd := exec.Command(path, args...)
 	cmd.Dir = s.dir
 	cmd.Env = append(os.Environ(), "LC_ALL=C")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: s.as, Setpgid: true}
@@ -245,7 +221,7 @@ func (s *Server) await() error {
 			return fmt.Errorf("PostgreSQL did not start: %s", s.Log())
 		default:
 		}
-		if s.command("pg_isready", "-q", "-h", "127.0.0.1", "-p", strconv.Itoa(s.port), "-U", superuser, "-d", "postgres").Run() == nil {
+		if s.answers() {
 			return nil
 		}
 	}
@@ -298,5 +274,10 @@ func (s *Server) Stop() {
 // Close stops the server and removes its folder.
 func (s *Server) Close() error {
 	s.Kill()
-	return os.RemoveAll(s.dir)
+	// Before 15 the collector of statistics writes them once more when it notices that the server is gone.
+	for deadline := time.Now().Add(startTimeout); ; <-time.After(50 * time.Millisecond) {
+		if err := os.RemoveAll(s.dir); err == nil || time.Now().After(deadline) {
+			return err
+		}
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/url"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 )
@@ -23,13 +24,36 @@ func (s *Server) SQL(address, statements string) (string, error) {
 		}
 	}
 	u.RawQuery = q.Encode()
-	cmd := s.command("psql", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d", u.String())
+	shell, err := s.psql()
+	if err != nil {
+		return "", err
+	}
+	cmd := s.program(shell, "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d", u.String())
 	cmd.Stdin = strings.NewReader(statements)
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("psql: %w: %s", err, out)
 	}
 	return strings.TrimRight(string(out), "\n"), nil
+}
+
+// psql finds PostgreSQL's shell: the server's own or, as one of any version will do, another installation's.
+func (s *Server) psql() (string, error) {
+	for _, dir := range append([]string{s.bin}, installed("psql")...) {
+		if shell := filepath.Join(dir, "psql"); isFile(shell) {
+			return shell, nil
+		}
+	}
+	shell, err := exec.LookPath("psql")
+	if err != nil {
+		return "", fmt.Errorf("%s has no psql, and there is no other: install PostgreSQL's client programs: %w", s.bin, err)
+	}
+	return shell, nil
+}
+
+func isFile(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }
 
 // Database makes an empty database and returns its address.

@@ -133,7 +133,6 @@ func (tx *txn) askAgain(ctx context.Context) error {
 // settle makes a brief transaction an ordinary one, if what it has read is still so.
 func (tx *txn) settle(ctx context.Context) error {
 	tx.brief = false
-	tx.s.briefs.Add(-1)
 	if tx.unchecked || tx.nreads == untracked {
 		tx.fail = storage.ErrWriteConflict
 		return tx.s.claims.conflict()

@@ -80,9 +80,6 @@ func TestBriefSums(t *testing.T) {
 	if sum != 2*workers*each {
 		t.Fatalf("%d were counted, not %d", sum, 2*workers*each)
 	}
-	if n := a.briefs.Load() + b.briefs.Load(); n != 0 {
-		t.Fatalf("%d brief transactions are still open", n)
-	}
 }
 
 // TestBriefKeys lets two processes insert under the same unique keys: each is won once, and

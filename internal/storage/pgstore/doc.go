@@ -56,7 +56,12 @@
 //   - A unique key must be asked about before it is queued, unless it is above the
 //     largest of its index: from its second key on a transaction knows that one, so
 //     that a bulk insert of ascending keys (ObjectIds) travels as arrays.
-//   - A read of a single record (TxnOptions.Single) is a batch without BEGIN.
+//   - A read of a single record (TxnOptions.Single) is a batch without BEGIN. While some are
+//     under way the next ones gather, and travel together (points.go).
+//   - A transaction that reads one record and writes it (TxnOptions.Brief) has no PostgreSQL
+//     transaction of its own: it reads like that, too, and its writes go with those of others,
+//     in a transaction of level read committed that fails unless all that its members
+//     went by is still so (brief.go, group.go).
 //   - A scan that is told what the records hold (Contains) asks for it in its
 //     condition; contains.go has the reasons for its form, docs/postgres.md what else was
 //     measured. An index scan that is told on its way (Narrow) goes on with such a

@@ -24,7 +24,11 @@ import (
 // it. So who has had a table alone (storage.TxnOptions.Alone) is waited for by the first
 // statement that writes it, and what he has done is seen by the look at what is expected,
 // which comes last. If a group fails, each member is tried by itself, and those that fail
-// again are told. The members then wait for the disk together with all others that do.
+// again are told.
+//
+// A group whose members want to be durable is a round of the syncer, which waits for the
+// disk in the same batch: so the next group has time to gather, and the fewer groups the
+// less work there is.
 
 const (
 	// maxGroup and maxGroupBytes bound a group; maxMember and maxMemberBytes what may
@@ -33,6 +37,10 @@ const (
 	maxGroupBytes  = 4 << 20
 	maxMember      = 64
 	maxMemberBytes = 64 << 10
+
+	// minAlike is how many writes go as arrays: one statement with arrays costs PostgreSQL as
+	// much as some without.
+	minAlike = 4
 
 	// groupPatience bounds the waits of a group for other processes' locks: all brief
 	// transactions of this process wait meanwhile.
@@ -44,12 +52,10 @@ type member struct {
 	tx   *txn
 	turn chan struct{} // sent to when it is done, or is to lead
 
-	done    bool // guarded by grouper.mu
-	pos     uint64
-	gen     uint64 // of the syncer, from before it was committed
-	durable bool
-	err     error
-	lost    bool // the outcome is unknown
+	done bool // guarded by grouper.mu
+	pos  uint64
+	err  error
+	lost bool // the outcome is unknown
 }
 
 // wake tells a member to look at how things are.
@@ -106,11 +112,6 @@ func (tx *txn) commitTogether(ctx context.Context) (storage.Position, error) {
 	}
 	tx.lastPos = m.pos
 	tx.end(m.pos)
-	if !tx.opts.NoSync && !m.durable {
-		if err := tx.s.syncer.wait(m.pos, m.gen); err != nil {
-			return 0, err
-		}
-	}
 	return storage.Position(m.pos), nil
 }
 
@@ -170,32 +171,30 @@ func (g *grouper) gather() []*member {
 	return batch
 }
 
-// runGroup commits a group, or those of its members that can be.
+// runGroup commits a group, or those of its members that can be, durably if one of them
+// wants that.
 func (s *Store) runGroup(batch []*member) {
-	ctx := context.Background()
 	var slot uint32
-	alone := len(batch) == 1 && s.briefs.Load() == 1 && !batch[0].tx.opts.NoSync
-	gen, err := s.syncer.generation()
-	switch {
-	case err != nil:
-	case alone: // nobody else would wait for the disk with it
-		err = s.syncer.round(ctx, func(c *conn) error {
-			slot = c.pg.PID()
-			return s.commitAlone(c, batch)
-		})
-	default:
-		var c *conn
-		if c, err = s.pool.acquire(ctx); err != nil {
-			break
-		}
+	commit := func(c *conn, sync bool) error {
 		slot = c.pg.PID()
-		c.end()
-		err = s.commitGroup(c, batch)
-		s.pool.release(c)
+		return s.commitGroup(c, batch, sync)
+	}
+	ctx := context.Background()
+	var err error
+	if slices.ContainsFunc(batch, func(m *member) bool { return !m.tx.opts.NoSync }) {
+		if _, err = s.syncer.generation(); err == nil { // not on a connection that is known to be cut
+			err = s.syncer.round(ctx, func(c *conn) error { return commit(c, true) })
+		}
+	} else {
+		var c *conn
+		if c, err = s.pool.acquire(ctx); err == nil {
+			c.end()
+			err = commit(c, false)
+			s.pool.release(c)
+		}
 	}
 	lost := false
 	for _, m := range batch {
-		m.gen = gen
 		if m.err == nil && m.pos == 0 {
 			m.err = err
 		}
@@ -206,20 +205,9 @@ func (s *Store) runGroup(batch []*member) {
 	}
 }
 
-// commitAlone commits a group of one and waits for the disk, in one batch on the syncer's
-// connection.
-func (s *Store) commitAlone(c *conn, batch []*member) error {
-	err := s.tryGroup(c, batch, true)
-	if err != nil && isRefusal(c, err) {
-		batch[0].err = err
-		return nil
-	}
-	return err
-}
-
 // commitGroup commits a group. The error returned ends the connection.
-func (s *Store) commitGroup(c *conn, batch []*member) error {
-	err := s.tryGroup(c, batch, false)
+func (s *Store) commitGroup(c *conn, batch []*member, sync bool) error {
+	err := s.tryGroup(c, batch, sync)
 	if err == nil || !isRefusal(c, err) {
 		return err
 	}
@@ -232,9 +220,17 @@ func (s *Store) commitGroup(c *conn, batch []*member) error {
 	for i := range batch {
 		err := s.tryGroup(c, batch[i:i+1], false)
 		if err != nil && !isRefusal(c, err) {
+			loseAll(batch[:i], err)
 			return err
 		}
 		batch[i].err = err
+	}
+	if !sync {
+		return nil
+	}
+	if err := s.syncer.flush(c); err != nil {
+		loseAll(batch, err)
+		return err
 	}
 	return nil
 }
@@ -290,7 +286,6 @@ func (s *Store) tryGroup(c *conn, batch []*member, sync bool) error {
 		return err
 	}
 	for _, m := range batch {
-		m.durable = sync
 		for _, e := range m.tx.opts.Expect {
 			e.Meet(begun)
 		}
@@ -392,11 +387,10 @@ func (tx *txn) sendTogether(queue []*op) {
 // sendAlike sends writes of one kind to one table or index.
 func (tx *txn) sendAlike(list []*op) {
 	w := list[0]
-	alone := len(list) == 1
 	switch {
 	case w.seen != nil:
 		tx.sendSeen(list)
-	case alone || w.kind == opDropMeta:
+	case len(list) < minAlike || w.kind == opDropMeta:
 		for _, w := range list {
 			tx.sendOne(w)
 		}
@@ -409,6 +403,12 @@ func (tx *txn) sendAlike(list []*op) {
 
 // sendSeen sends updates or removals of records that are as they were read.
 func (tx *txn) sendSeen(list []*op) {
+	if len(list) < minAlike && list[0].kind == opUpdate {
+		for _, w := range list {
+			tx.c.add(w.o.sql.updateSeen, nil, tx.c.i8(int64(w.id)), w.seen, w.value)
+		}
+		return
+	}
 	ids, old, docs := array{elem: oidInt8}, array{elem: oidBytea}, array{elem: oidBytea}
 	for _, w := range list {
 		ids.addInt(int64(w.id))

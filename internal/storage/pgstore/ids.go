@@ -52,7 +52,7 @@ type objectSQL struct {
 	get, getIf, lookupIf, lock, exists, insert, update, remove, truncate, appendLog, appendMany, commitLog, commitLogIf string
 	put, putOld, putUnique, removeEntry, lookup, holder                                                                 string
 	insertMany, putNew, putMany, maxKey                                                                                 string
-	updateMany, removeMany, setMany, dropMany                                                                           string // see group.go
+	updateMany, updateSeen, removeMany, setMany, dropMany                                                               string // see group.go
 }
 
 type objectKey struct {
@@ -88,6 +88,7 @@ func (s *Store) newTable(id uint32, at place) *object {
 		commitLogIf: s.commitSQL(n, s.sql.commitIf, 5),
 		updateMany: countedSQL("UPDATE " + n + " t SET doc = v.doc FROM unnest($2::int8[], $3::bytea[], $4::bytea[]) AS v(rid, old, doc) " +
 			"WHERE t.rid = v.rid AND t.doc = v.old"),
+		updateSeen: "WITH w AS (UPDATE " + n + " SET doc = $3 WHERE rid = $1 AND doc = $2 RETURNING 1) SELECT 1 / count(*) FROM w",
 		removeMany: countedSQL("DELETE FROM " + n + " t USING unnest($2::int8[], $3::bytea[]) AS v(rid, old) WHERE t.rid = v.rid AND t.doc = v.old"),
 	}
 	return o

@@ -37,7 +37,6 @@ type Store struct {
 	stopped    sync.WaitGroup // the background goroutine
 	nextTxn    atomic.Uint64
 	openTxns   atomic.Int64
-	briefs     atomic.Int64 // open brief transactions
 	commits    atomic.Int64
 	committing atomic.Int64 // commits under way
 	dropped    atomic.Bool  // something is to be swept soon

@@ -135,10 +135,7 @@ type pointRead struct {
 func (s *Store) Begin(opts storage.TxnOptions) storage.Txn {
 	s.openTxns.Add(1)
 	tx := &txn{s: s, id: s.nextTxn.Add(1), opts: opts, seq: unseen}
-	if opts.Brief && !opts.ReadOnly && opts.At == nil && len(opts.Alone) == 0 {
-		tx.brief = true
-		s.briefs.Add(1)
-	}
+	tx.brief = opts.Brief && !opts.ReadOnly && opts.At == nil && len(opts.Alone) == 0
 	return tx
 }
 
@@ -586,9 +583,6 @@ func (tx *txn) end(pos uint64) {
 	}
 	tx.log, tx.queue, tx.appends, tx.records, tx.keys, tx.meta, tx.stashed, tx.bounds = nil, nil, nil, nil, nil, nil, nil, nil
 	tx.s.openTxns.Add(-1)
-	if tx.brief {
-		tx.s.briefs.Add(-1)
-	}
 }
 
 func (tx *txn) endConn(c *conn, pos uint64) {
