@@ -16,6 +16,9 @@ type Control struct {
 	Out, Progress io.Writer // the plan of a dry run; progress and notes
 	// CutOver is closed when the caller wants a copy that follows the source to finish, and any other to stop.
 	CutOver <-chan struct{}
+	// KeepUsers is given the documents of admin.system.users that the target does not take over, and returns what is to be
+	// said about them; nil names them.
+	KeepUsers func(users []bsonval.Doc) (notes []string, err error)
 }
 
 // run is one copy under way.
@@ -27,6 +30,8 @@ type run struct {
 	rep      *reporter
 	stream   *stream
 	cutOver  <-chan struct{}
+
+	keepUsers func([]Doc) ([]string, error)
 
 	streams     bool            // the source has change streams
 	resumed     bool            // an earlier run has begun
@@ -50,7 +55,7 @@ func Run(ctx context.Context, config Config, control Control) (Result, error) {
 		return Result{}, err
 	}
 	r := &run{
-		cfg: &config, filter: filter{config.Include, config.Exclude}, cutOver: control.CutOver,
+		cfg: &config, filter: filter{config.Include, config.Exclude}, cutOver: control.CutOver, keepUsers: control.KeepUsers,
 		replaceable: map[string]bool{}, noted: map[string]bool{}, rep: newReporter(control.Progress),
 	}
 	started := time.Now()

@@ -15,7 +15,7 @@ const (
 )
 
 // copyUsers gives the target the source's users and roles, with their passwords' hashes, as mongorestore does it: the
-// documents are put into collections of admin and merged by the server. What cannot be done is noted, and is no failure:
+// documents are put into collections of admin and merged by the server. What a server cannot do is noted, and is no failure:
 // the data is there.
 func (r *run) copyUsers(ctx context.Context) error {
 	if len(r.cfg.Include) > 0 {
@@ -23,7 +23,7 @@ func (r *run) copyUsers(ctx context.Context) error {
 	}
 	users, err := r.src.all(ctx, "admin", bsonval.NewBuilder().Str("find", systemUsers).Build())
 	if err == nil && len(users) == 0 {
-		return nil
+		return r.noteUsers(ctx)
 	}
 	var roles []Doc
 	if err == nil {
@@ -54,12 +54,36 @@ func (r *run) copyUsers(ctx context.Context) error {
 	if !unknown(err) {
 		return err
 	}
+	if r.keepUsers != nil {
+		notes, err := r.keepUsers(users)
+		for _, text := range notes {
+			r.note(text)
+		}
+		return err
+	}
 	names := make([]string, len(users))
 	for i, d := range users {
 		names[i] = textOf(d.Lookup("_id"))
 	}
-	r.note("the target does not take users over, so they are not copied: " + strings.Join(names, ", "))
+	r.note("the target does not take users over, so they are not copied (--users-file writes them into a file for it): " + strings.Join(names, ", "))
 	return nil
+}
+
+// noteUsers names users that the source has, but not in its data: they are where it has them from.
+func (r *run) noteUsers(ctx context.Context) error {
+	asked := bsonval.NewBuilder().StartDoc("usersInfo").Bool("forAllDBs", true).End().Build()
+	reply, _, err := r.src.run(ctx, command{db: "admin", body: asked})
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if v := reply.Lookup("users"); err == nil && v.Type() == bsonval.TypeArray && v.Doc().Len() > 0 {
+		var names []string
+		for it := v.Doc().Iter(); it.Next(); {
+			names = append(names, textOf(it.Value().Doc().Lookup("_id")))
+		}
+		r.note("the source's users are not in its data, but in its users file, which you take along: " + strings.Join(names, ", "))
+	}
+	return nil // a server that knows no users has none
 }
 
 func (r *run) clearUsers(ctx context.Context) {
