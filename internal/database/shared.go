@@ -47,19 +47,24 @@ func (d *DB) goesBy(op *Op, ns Namespace) *catalog.Collection {
 // forgetDefinitions makes an operation go by the newest definitions from here on.
 func (op *Op) forgetDefinitions() { op.defs, op.used = nil, op.used[:0] }
 
-// expect completes the options of a transaction that reads for an operation. If nothing
-// that the operation has looked up has changed since, it goes by the newest definitions
-// known: compiling may have taken longer than others take to change something else.
+// expect completes the options of a transaction that reads for an operation.
 func (d *DB) expect(op *Op, o storage.TxnOptions) storage.TxnOptions {
-	if op == nil || op.defs == nil || o.At != nil {
-		return o
+	if op != nil && op.defs != nil && o.At == nil {
+		o.Expecting = func() []*storage.Expectation { return d.newestVersion(op) }
 	}
+	return o
+}
+
+// newestVersion is what a transaction that begins to read for an operation expects: the
+// newest definitions known, if nothing that the operation has looked up has changed
+// since. Compiling and planning may have taken longer than others take to change
+// something else.
+func (d *DB) newestVersion(op *Op) []*storage.Expectation {
 	newest := d.catalog.Snapshot()
 	if newest != op.defs && !slices.ContainsFunc(op.used, func(u usedDefinition) bool { return newest.Collection(u.ns.DB, u.ns.Coll) != u.coll }) {
 		op.defs = newest
 	}
-	o.Expect = op.defs.Version()
-	return o
+	return op.defs.Version()
 }
 
 // latest is the time of the newest commit that is visible: in a shared store other

@@ -35,7 +35,7 @@ func TestDefinitionsCatchUp(t *testing.T) {
 			if err := c.change(); err != nil {
 				t.Fatal(err)
 			}
-			d.expect(op, storage.TxnOptions{})
+			d.expect(op, storage.TxnOptions{}).Expecting()
 			if took := op.defs == d.catalog.Snapshot(); took != c.takes {
 				t.Errorf("the change was taken over: %t", took)
 			}

@@ -161,6 +161,10 @@ type TxnOptions struct {
 	// all calls after it. Other engines have nobody who could have changed them.
 	Expect []*Expectation
 
+	// Expecting, if set, is asked for Expect when the transaction is about to look: what the
+	// caller goes by may have been confirmed anew while it was planning.
+	Expecting func() []*Expectation
+
 	// Single says that a read-only transaction looks for one record, and that each of its
 	// calls may see the newest committed state by itself, which costs some engines less
 	// than one snapshot for all of them. It must not scan.

@@ -192,6 +192,9 @@ func (ids *idSet) isDropper(o *object, tx *txn) bool {
 // outdated is the error of a transaction that has been sent to something that is not
 // there: whoever sent it has not heard of a drop.
 func (tx *txn) outdated() error {
+	if tx.opts.Expecting != nil && !tx.begun {
+		tx.opts.Expect = tx.opts.Expecting()
+	}
 	if !tx.s.config.Shared || len(tx.opts.Expect) == 0 {
 		return nil
 	}
