@@ -518,3 +518,37 @@ func TestCanceledStatement(t *testing.T) {
 	}
 	s.pool.release(c)
 }
+
+// TestExpecting checks that what a transaction goes by is asked for when it looks, and not
+// when it begins.
+func TestExpecting(t *testing.T) {
+	a, b := openTwo(t)
+	ctx := t.Context()
+	put := func(value string) *storage.Expectation {
+		tx := b.Begin(storage.TxnOptions{})
+		must(t, tx.PutMeta(ctx, []byte("v"), []byte(value)))
+		commit(t, tx)
+		return &storage.Expectation{Key: []byte("v"), Value: []byte(value)}
+	}
+	known := put("1")
+	begin := func() storage.Txn {
+		return a.Begin(storage.TxnOptions{ReadOnly: true, Expecting: func() []*storage.Expectation { return []*storage.Expectation{known} }})
+	}
+	scan := func(tx storage.Txn) error {
+		defer tx.Rollback()
+		it, err := tx.Scan(ctx, 1, storage.RecordRange{})
+		if err != nil {
+			return err
+		}
+		it.Next()
+		return errors.Join(it.Err(), it.Close())
+	}
+	early := begin()
+	known = put("2")
+	must(t, scan(early))
+	put("3")
+	var stale *storage.StaleError
+	if err := scan(begin()); !errors.As(err, &stale) || stale.Expected != known {
+		t.Fatalf("got %v", err)
+	}
+}
