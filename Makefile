@@ -55,7 +55,7 @@ needs:
 race: ## run the concurrent packages under the race detector
 	@if command -v gcc >/dev/null; then \
 	  CGO_ENABLED=1 $(GO) test -race -short -timeout 15m ./wire ./server ./egress/... ./service \
-	    ./internal/storage/... ./internal/database ./internal/session ./internal/copier ./server/auth; \
+	    ./internal/storage/... ./internal/database ./internal/session ./internal/copier ./internal/running ./internal/progress ./server/auth; \
 	else echo 'race: skipped: install a C compiler (gcc) to run it'; fi
 
 .PHONY: test-short
