@@ -98,6 +98,7 @@ type grouper struct {
 
 // commitTogether commits a brief transaction.
 func (tx *txn) commitTogether(ctx context.Context) (storage.Position, error) {
+	tx.askExpected()
 	m := &member{tx: tx, turn: make(chan struct{}, 1)}
 	tx.s.join(m)
 	switch {

@@ -268,6 +268,7 @@ func (tx *txn) ask(ctx context.Context, o *object, arg []byte) ([][]byte, error)
 		q.sql, q.sqlIf = o.sql.lookup, o.sql.lookupIf
 	}
 	if tx.s.config.Shared {
+		tx.askExpected()
 		q.expect = tx.opts.Expect
 	}
 	if tx.brief && !tx.held { // what is committed from here on may not be in the answer

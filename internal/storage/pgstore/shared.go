@@ -66,6 +66,13 @@ func (tx *txn) findPremises(ctx context.Context) (premises, error) {
 // table implies it; sent first it comes before the snapshot.
 func (o *object) hold() string { return "LOCK TABLE " + o.name + " IN ROW EXCLUSIVE MODE" }
 
+// askExpected asks what the transaction goes by, if its caller wants to be asked when it looks.
+func (tx *txn) askExpected() {
+	if tx.opts.Expecting != nil {
+		tx.opts.Expect = tx.opts.Expecting()
+	}
+}
+
 // sendPremises queues the locks and the look at what is expected.
 func (tx *txn) sendPremises(p premises) {
 	c := tx.c
@@ -192,8 +199,8 @@ func (ids *idSet) isDropper(o *object, tx *txn) bool {
 // outdated is the error of a transaction that has been sent to something that is not
 // there: whoever sent it has not heard of a drop.
 func (tx *txn) outdated() error {
-	if tx.opts.Expecting != nil && !tx.begun {
-		tx.opts.Expect = tx.opts.Expecting()
+	if !tx.begun {
+		tx.askExpected()
 	}
 	if !tx.s.config.Shared || len(tx.opts.Expect) == 0 {
 		return nil

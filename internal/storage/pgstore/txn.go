@@ -196,9 +196,7 @@ func (tx *txn) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if tx.opts.Expecting != nil {
-		tx.opts.Expect = tx.opts.Expecting()
-	}
+	tx.askExpected()
 	if tx.c == nil {
 		c, err := tx.s.pool.acquire(ctx)
 		if err != nil {
