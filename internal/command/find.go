@@ -63,6 +63,7 @@ func runFind(ctx context.Context, c *Call) error {
 	if err != nil {
 		return err
 	}
+	q.First = size
 	cur, err := c.Database().Find(ctx, c.Op(ctx), c.Namespace(), q)
 	if err != nil {
 		return err

@@ -178,6 +178,7 @@ func (c *Call) readsDurable() bool {
 // there when it did; one that wrote has waited for that already.
 func (c *Call) settle(ctx context.Context, begun uint64) error {
 	until, engine := begun, c.Commands.cfg.DB.Engine()
+	var err error
 	switch {
 	case !c.Commands.replicated:
 		return nil
@@ -186,9 +187,12 @@ func (c *Call) settle(ctx context.Context, begun uint64) error {
 			return nil
 		}
 	case c.readsDurable():
-		until = engine.Visible()
+		until, err = c.Commands.cfg.DB.Visible()
 	default:
 		return nil
+	}
+	if err != nil {
+		return err
 	}
 	if durable, _ := engine.Durable(); durable >= until {
 		return nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"math"
 	"slices"
 
 	"github.com/archelon-db/archelon/internal/bsonval"
@@ -31,6 +32,9 @@ type FindQuery struct {
 	Collation                     *collation.Spec
 	NoCursorTimeout               bool
 	Comment                       bsonval.Value
+
+	// First is how many documents the first batch is to have at most; 0 for unknown.
+	First int64
 
 	// Tailable and AwaitData ask for a cursor that waits for new documents of a
 	// capped collection.
@@ -123,10 +127,23 @@ func (d *DB) newFinder(ctx context.Context, op *Op, coll *catalog.Collection, q 
 	if f.scan, f.trials, err = open(ctx, view, coll, f.query(), f.ec); err != nil {
 		return f, err
 	}
-	if q.Limit > 0 && (f.sort == nil || f.scan.Plan.Sorted) {
-		f.scan.Likely = q.Skip + q.Limit
+	if f.sort == nil || f.scan.Plan.Sorted {
+		f.scan.Likely = q.likely()
+		f.scan.Loose = !q.Tailable && !q.explain
 	}
 	return f, nil
+}
+
+// likely is how many documents the first batch needs, 0 for unknown.
+func (q *FindQuery) likely() int64 {
+	n := q.Limit
+	if q.First > 0 && (n == 0 || q.First < n) {
+		n = q.First
+	}
+	if n == 0 || n > math.MaxInt64-q.Skip {
+		return 0
+	}
+	return q.Skip + n
 }
 
 // compileFind compiles the parts of a find. coll may be nil.

@@ -34,6 +34,7 @@ const (
 // members are the processes that share the store.
 type members struct {
 	leads  atomic.Bool
+	others atomic.Int32 // how many other processes there are
 	beaten atomic.Int64 // when this process's row was written last, in nanoseconds
 
 	mu     sync.Mutex // held by beat; guards the rest
@@ -156,9 +157,13 @@ func (d *DB) beat(ctx context.Context) error {
 		return err
 	}
 	m.leads.Store(least)
+	m.others.Store(int32(len(m.known)))
 	m.beaten.Store(now.UnixNano())
 	return nil
 }
+
+// hasOthers says whether other processes share the store.
+func (m *members) hasOthers() bool { return m.others.Load() > 0 }
 
 // silent says whether this process has not been heard of for so long that others may
 // soon take it for gone. Its clock has gone on if it was stopped.

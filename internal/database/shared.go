@@ -78,6 +78,21 @@ func (d *DB) latest() uint64 {
 	return d.engine.Clock().Applied()
 }
 
+// Visible returns the time up to which commits are visible: no operation that is over has
+// seen anything newer, what other processes have committed included.
+func (d *DB) Visible() (uint64, error) {
+	if !d.shared || !d.members.hasOthers() {
+		return d.engine.Visible(), nil
+	}
+	txn := d.engine.Begin(storage.TxnOptions{ReadOnly: true})
+	defer txn.Rollback()
+	pos := txn.Snapshot()
+	if pos == 0 {
+		return 0, mongoerr.New(mongoerr.HostUnreachable, "PostgreSQL does not tell what other processes have committed")
+	}
+	return uint64(pos), nil
+}
+
 // IsShared says whether other processes have the data, too.
 func (d *DB) IsShared() bool { return d.shared }
 

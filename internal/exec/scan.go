@@ -56,6 +56,10 @@ type Scan struct {
 	// unknown.
 	Likely int64
 
+	// Loose says that nothing else is read in the transaction that has to be of the same
+	// state as what the scan finds, which need not be of one state itself.
+	Loose bool
+
 	// Examine says that the numbers of keys and documents examined are asked for: an
 	// index scan then reads the documents of all entries.
 	Examine bool
@@ -302,7 +306,7 @@ func (s *Scan) nextRecord(ctx context.Context) (Row, error) {
 		}
 		r := storage.RecordRange{
 			Min: storage.RecordID(s.Plan.MinRecord), Max: storage.RecordID(s.Plan.MaxRecord), Reverse: s.Plan.Reverse,
-			Contains: s.contains, Likely: s.likely(),
+			Contains: s.contains, Likely: s.likely(), Loose: s.Loose,
 		}
 		if s.lastID != 0 && s.Plan.Reverse {
 			r.Max = s.lastID - 1

@@ -341,6 +341,11 @@ type RecordRange struct {
 
 	// Likely is how many records will be read, as far as one can say; 0 for unknown.
 	Likely int64
+
+	// Loose says that nothing else that the transaction reads has to fit to the scan, nor
+	// what comes behind Likely to what comes before: an engine may read them in newer
+	// states.
+	Loose bool
 }
 
 // IndexRange bounds an index scan: keys in [Lower, Upper), nil meaning no
@@ -367,6 +372,9 @@ type IndexRange struct {
 	// Likely is how many entries will be read of those that are not left out, as far
 	// as one can say; 0 for unknown.
 	Likely int64
+
+	// Loose is as in RecordRange. An entry and its record are of one state all the same.
+	Loose bool
 }
 
 // RecordIterator walks records. Next moves to the first or next one and says

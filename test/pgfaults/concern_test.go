@@ -8,6 +8,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
+	"go.mongodb.org/mongo-driver/v2/mongo/readconcern"
 	"go.mongodb.org/mongo-driver/v2/mongo/writeconcern"
 
 	"github.com/archelon-db/archelon/test/harness"
@@ -53,5 +54,41 @@ func TestWriteConcern(t *testing.T) {
 	}
 	if n, err := safe.CountDocuments(t.Context(), bson.D{}); err != nil || n != 4 {
 		t.Errorf("%d documents, %v", n, err)
+	}
+}
+
+// TestReadConcern kills PostgreSQL as soon as one process has read what another one has written without waiting for the
+// disk: a read of concern majority is not undone by that.
+func TestReadConcern(t *testing.T) {
+	pg := ownServer(t)
+	off := false
+	connect := func() *mongo.Client {
+		return harness.Connect(t, options.Client().ApplyURI(serve(t, pg.URL()).URI()).SetDirect(true))
+	}
+	writer := connect().Database("faults").Collection("docs", options.Collection().SetWriteConcern(&writeconcern.WriteConcern{W: 1, Journal: &off}))
+	reader := connect().Database("faults").Collection("docs", options.Collection().SetReadConcern(readconcern.Majority()))
+	if _, err := writer.InsertOne(t.Context(), bson.D{{Key: "_id", Value: -1}}); err != nil {
+		t.Fatal(err)
+	}
+	<-time.After(1500 * time.Millisecond) // the processes have heard of each other
+	for i := range 3 {
+		// The first write after a failure finds the connections cut.
+		await(t, func() bool { return writer.FindOne(t.Context(), bson.D{}).Err() == nil }, "the writer does not reach PostgreSQL")
+		await(t, func() bool { return reader.FindOne(t.Context(), bson.D{}).Err() == nil }, "the reader does not reach PostgreSQL")
+		if _, err := writer.InsertOne(t.Context(), bson.D{{Key: "_id", Value: i}}); err != nil {
+			t.Fatal(err)
+		}
+		if err := reader.FindOne(t.Context(), bson.D{{Key: "_id", Value: i}}).Err(); err != nil {
+			t.Fatal(err)
+		}
+		pg.Kill()
+		<-time.After(100 * time.Millisecond)
+		if err := pg.Run(); err != nil {
+			t.Fatal(err)
+		}
+		await(t, func() bool { return reader.FindOne(t.Context(), bson.D{}).Err() == nil }, "the reader does not reach PostgreSQL")
+		if err := reader.FindOne(t.Context(), bson.D{{Key: "_id", Value: i}}).Err(); err != nil {
+			t.Errorf("document %d was read with concern majority: %v", i, err)
+		}
 	}
 }

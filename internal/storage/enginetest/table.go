@@ -84,6 +84,30 @@ var tableCases = []testCase{
 			}
 		}
 	}},
+	{"ScanLoose", func(f *fixture) {
+		ids := f.insert("a", "b", "c", "d", "e", "f", "g")
+		tx := f.e.Begin(storage.TxnOptions{ReadOnly: true})
+		f.docs(tx, storage.RecordRange{}) // some engines know now how wide records are
+		tx.Rollback()
+		for _, likely := range []int64{0, 1, 3, 7, 100} {
+			for _, c := range []struct {
+				r    storage.RecordRange
+				want string
+			}{
+				{storage.RecordRange{}, "[a b c d e f g]"},
+				{storage.RecordRange{Reverse: true}, "[g f e d c b a]"},
+				{storage.RecordRange{Min: ids[2], Max: ids[5]}, "[c d e f]"},
+				{storage.RecordRange{Min: ids[2], Max: ids[5], Reverse: true}, "[f e d c]"},
+			} {
+				c.r.Likely, c.r.Loose = likely, true
+				tx := f.e.Begin(storage.TxnOptions{ReadOnly: true})
+				f.equal(f.docs(tx, c.r), c.want)
+				f.equal(f.get(tx, ids[1]), "b")
+				f.equal(f.docs(tx, c.r), c.want)
+				tx.Rollback()
+			}
+		}
+	}},
 	{"ReadSingle", func(f *fixture) {
 		id := f.insert("a")[0]
 		f.write(func(tx storage.Txn) { f.ok(tx.PutEntry(f.ctx, unique, []byte("k\x04"), id, nil)) })

@@ -24,6 +24,9 @@ const (
 	// another operation's or one to a server that is just starting again.
 	defaultAcquireTimeout = 5 * time.Second
 
+	// outageReport is how often is told that PostgreSQL does not answer.
+	outageReport = 30 * time.Second
+
 	// pollInterval is how soon commits of other processes are noticed.
 	pollInterval = 40 * time.Millisecond
 

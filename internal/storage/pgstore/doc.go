@@ -58,6 +58,8 @@
 //     that a bulk insert of ascending keys (ObjectIds) travels as arrays.
 //   - A read of a single record (TxnOptions.Single) is a batch without BEGIN. While some are
 //     under way the next ones gather, and travel together (points.go).
+//   - A scan of a few rows that nothing else has to agree with (Loose) is a batch without BEGIN,
+//     too (short.go).
 //   - A transaction that reads one record and writes it (TxnOptions.Brief) has no PostgreSQL
 //     transaction of its own: it reads like that, too, and its writes go with those of others,
 //     in a transaction of level read committed that fails unless all that its members
@@ -82,13 +84,14 @@
 // are outside of transactions, so a snapshot does not hide their newest value. The
 // largest time in commits, seen through a snapshot, is that snapshot's position.
 //
-// The lock must not be held while the disk is waited for, or commits would happen one by one.
-// So work is done with synchronous_commit off, and a committer
-// that was asked to be durable then waits for a round of the syncer: one commit
-// with the server's own synchronous_commit, which makes everything before it in
-// the journal durable too (and replicated, with synchronous standbys). One round
-// serves all that wait. A crash in between is noticed because it cuts the syncer's
-// connection; the commits that wait then fail as ones of unknown outcome.
+// If the lock is held while the disk is waited for, commits happen one by one. So work is
+// done with synchronous_commit off, and a committer that was asked to be durable then
+// waits for a round of the syncer: one commit with the server's own synchronous_commit, which
+// makes everything before it in the journal durable too (and replicated, with
+// synchronous standbys). One round serves all that wait. A crash in between is noticed
+// because it cuts the syncer's connection; the commits that wait then fail as ones of
+// unknown outcome. Only who has reason to think that nobody else commits waits for the disk
+// with its COMMIT, which is faster for one (crowd.go).
 //
 // So do those whose connection is cut on the way. Before such a failure is reported a
 // fence makes sure that the commit is over, one way or the other: it writes the connection's

@@ -28,7 +28,8 @@ import (
 //
 // A group whose members want to be durable is a round of the syncer, which waits for the
 // disk in the same batch: so the next group has time to gather, and the fewer groups the
-// less work there is.
+// less work there is. As long as nobody else commits it waits in its place in the order
+// (crowd.go).
 
 const (
 	// maxGroup and maxGroupBytes bound a group; maxMember and maxMemberBytes what may
@@ -176,21 +177,25 @@ func (g *grouper) gather() []*member {
 // wants that.
 func (s *Store) runGroup(batch []*member) {
 	var slot uint32
-	commit := func(c *conn, sync bool) error {
+	commit := func(c *conn, disk diskWait) error {
 		slot = c.pg.PID()
-		return s.commitGroup(c, batch, sync)
+		return s.commitGroup(c, batch, disk)
 	}
 	ctx := context.Background()
 	var err error
 	if slices.ContainsFunc(batch, func(m *member) bool { return !m.tx.opts.NoSync }) {
+		disk := inPlace
+		if s.committing.Load() > 0 || !s.isCalm() {
+			disk = afterwards
+		}
 		if _, err = s.syncer.generation(); err == nil { // not on a connection that is known to be cut
-			err = s.syncer.round(ctx, func(c *conn) error { return commit(c, true) })
+			err = s.syncer.round(ctx, func(c *conn) error { return commit(c, disk) })
 		}
 	} else {
 		var c *conn
 		if c, err = s.pool.acquire(ctx); err == nil {
 			c.end()
-			err = commit(c, false)
+			err = commit(c, never)
 			s.pool.release(c)
 		}
 	}
@@ -207,8 +212,8 @@ func (s *Store) runGroup(batch []*member) {
 }
 
 // commitGroup commits a group. The error returned ends the connection.
-func (s *Store) commitGroup(c *conn, batch []*member, sync bool) error {
-	err := s.tryGroup(c, batch, sync)
+func (s *Store) commitGroup(c *conn, batch []*member, disk diskWait) error {
+	err := s.tryGroup(c, batch, disk)
 	if err == nil || !isRefusal(c, err) {
 		return err
 	}
@@ -219,14 +224,14 @@ func (s *Store) commitGroup(c *conn, batch []*member, sync bool) error {
 		return nil
 	}
 	for i := range batch {
-		err := s.tryGroup(c, batch[i:i+1], false)
+		err := s.tryGroup(c, batch[i:i+1], never)
 		if err != nil && !isRefusal(c, err) {
 			loseAll(batch[:i], err)
 			return err
 		}
 		batch[i].err = err
 	}
-	if !sync {
+	if disk == never {
 		return nil
 	}
 	if err := s.syncer.flush(c); err != nil {
@@ -251,13 +256,22 @@ func loseAll(batch []*member, err error) {
 	}
 }
 
-// tryGroup commits a group in one batch, with sync durably.
-func (s *Store) tryGroup(c *conn, batch []*member, sync bool) error {
+// diskWait is when a group waits for the disk.
+type diskWait byte
+
+const (
+	never      diskWait = iota
+	inPlace             // with the commit, in its place in the order
+	afterwards          // when it is committed, outside of the order
+)
+
+// tryGroup commits a group in one batch.
+func (s *Store) tryGroup(c *conn, batch []*member, disk diskWait) error {
 	g := &txn{s: s, c: c, seq: unseen}
 	begun := time.Now()
 	c.add(beginGroup, nil)
-	if !sync {
-		c.add("SET LOCAL lock_timeout = '"+groupPatience+"'", nil)
+	if disk != inPlace { // which is how the syncer's connection is set up
+		c.add("SELECT set_config('lock_timeout', '"+groupPatience+"', true), set_config('synchronous_commit', 'off', true)", nil)
 	}
 	var queue []*op
 	for _, m := range batch {
@@ -271,7 +285,7 @@ func (s *Store) tryGroup(c *conn, batch []*member, sync bool) error {
 	g.sendTogether(queue)
 	times := g.sendPlace(s.sendExpected(c, batch))
 	commit := c.add("COMMIT", nil)
-	if sync {
+	if disk == afterwards {
 		c.add(s.syncer.syncNow, nil)
 	}
 	err := c.run(context.Background())
@@ -291,8 +305,9 @@ func (s *Store) tryGroup(c *conn, batch []*member, sync bool) error {
 			e.Meet(begun)
 		}
 	}
+	s.placed(g.planned, g.lastPos)
 	s.groupCommitted(batch, g.lastPos, times)
-	if sync {
+	if disk != never {
 		s.syncer.synced(g.lastPos)
 	}
 	return nil
@@ -301,9 +316,6 @@ func (s *Store) tryGroup(c *conn, batch []*member, sync bool) error {
 // groupCommitted notes that a group is visible, and gives its members their positions:
 // those of the last of their log records.
 func (s *Store) groupCommitted(batch []*member, last uint64, times int) {
-	if err := s.clock.Advance(last); err != nil {
-		s.log.Warn("the store's clock is ahead", "times", times, "error", err)
-	}
 	s.syncer.note(last)
 	s.commits.Add(int64(len(batch)))
 	at := last - uint64(times)

@@ -40,9 +40,12 @@ type iterator struct {
 	o      *object
 	sql    string
 	args   [][]byte
-	rng    storage.IndexRange // of an index
+	rng    storage.IndexRange  // of an index
+	span   storage.RecordRange // of a table
 	portal string
 	more   bool // the portal may have more rows
+	rest   bool // there may be more rows, and no portal; see short.go
+	loose  bool // it need not show one state
 	rows   []row
 	at     int // the current row, -1 before the first
 	size   uint32
@@ -85,17 +88,23 @@ func (tx *txn) Scan(ctx context.Context, t storage.TableID, r storage.RecordRang
 	if !ok {
 		return &iterator{tx: tx, ctx: ctx, at: -1, done: true}, nil
 	}
-	it := &iterator{tx: tx, ctx: ctx, o: o, width: o}
-	contains, needles := condition(r.Contains, o.width.Load())
-	it.sql = o.scan(scanShape{reverse: r.Reverse, lower: r.Min > 0, upper: r.Max > 0, contains: contains})
+	it := &iterator{tx: tx, ctx: ctx, o: o, span: r, width: o, likely: r.Likely, loose: r.Loose}
+	it.shapeRecords()
+	return it, it.open()
+}
+
+// shapeRecords writes the statement of a scan of a table.
+func (it *iterator) shapeRecords() {
+	r := &it.span
+	contains, needles := condition(r.Contains, it.width.width.Load())
+	it.sql = it.o.scan(scanShape{reverse: r.Reverse, lower: r.Min > 0, upper: r.Max > 0, contains: contains})
+	it.args = it.args[:0]
 	for _, id := range []storage.RecordID{r.Min, r.Max} {
 		if id > 0 {
 			it.args = append(it.args, binary.BigEndian.AppendUint64(nil, uint64(id)))
 		}
 	}
 	it.args = append(it.args, needles...)
-	it.likely = r.Likely
-	return it, it.open()
 }
 
 // ScanIndex iterates index entries.
@@ -111,7 +120,7 @@ func (tx *txn) ScanIndex(ctx context.Context, x storage.IndexID, r storage.Index
 	if !ok {
 		return nil, storage.ErrNotFound
 	}
-	it := &iterator{tx: tx, ctx: ctx, o: o, rng: r, width: o}
+	it := &iterator{tx: tx, ctx: ctx, o: o, rng: r, width: o, likely: r.Likely, loose: r.Loose}
 	it.rng.Lower, it.rng.Upper, it.rng.After = bytes.Clone(r.Lower), bytes.Clone(r.Upper), bytes.Clone(r.After)
 	if r.Fetch != 0 {
 		t, ok, err := tx.object(ctx, kindTable, uint32(r.Fetch))
@@ -124,7 +133,6 @@ func (tx *txn) ScanIndex(ctx context.Context, x storage.IndexID, r storage.Index
 		it.width = t
 	}
 	it.shape()
-	it.likely = r.Likely
 	return it, it.open()
 }
 
@@ -178,6 +186,11 @@ func (it *iterator) shape() {
 // open starts the portal, behind everything the transaction has written.
 func (it *iterator) open() error {
 	tx := it.tx
+	if it.isShort() {
+		if done, err := it.openShort(); done || err != nil {
+			return err
+		}
+	}
 	if err := tx.start(it.ctx); err != nil {
 		return err
 	}
@@ -311,6 +324,10 @@ func (it *iterator) Next() bool {
 		switch {
 		case it.more:
 			if !it.fetch() {
+				return false
+			}
+		case it.rest:
+			if !it.fetchRest() {
 				return false
 			}
 		case it.until != nil:

@@ -81,7 +81,7 @@ type entryWalk struct {
 // run walks an index in a random way and says how many entries were left out.
 func (w *entryWalk) run(s *Store, table storage.TableID, x storage.IndexID, all []modelEntry) (left int) {
 	ctx, rng := context.Background(), w.rng
-	r := storage.IndexRange{Fetch: table, Reverse: rng.IntN(2) == 0, Likely: int64(rng.IntN(2) * rng.IntN(100))}
+	r := storage.IndexRange{Fetch: table, Reverse: rng.IntN(2) == 0, Likely: int64(rng.IntN(2) * rng.IntN(100)), Loose: rng.IntN(2) == 0}
 	pick := func() modelEntry { return all[rng.IntN(len(all))] }
 	if rng.IntN(3) == 0 {
 		r.Lower = pick().key

@@ -175,24 +175,17 @@ func (p *points) send(ctx context.Context, batch []*question) error {
 	for _, q := range batch {
 		c.add(q.sql, q.receive, q.arg)
 	}
-	expected := p.look(c, batch)
-	begun := time.Now()
-	if err := c.run(ctx); err != nil {
-		return err
-	}
-	for e, holds := range expected {
-		if holds {
-			e.Meet(begun)
-		} else {
-			e.Miss()
-		}
-	}
+	var l looks
 	for _, q := range batch {
 		for _, e := range q.expect {
-			if !expected[e] {
-				q.wrong = e
-			}
+			l.add(c, &p.s.sql, e)
 		}
+	}
+	if err := l.run(ctx, c); err != nil {
+		return err
+	}
+	for _, q := range batch {
+		q.wrong = l.wrong(q.expect)
 	}
 	return nil
 }
@@ -213,24 +206,6 @@ func (q *question) isAsExpected(begun time.Time) bool {
 	q.row = q.row[:n]
 	q.expect[0].Meet(begun)
 	return true
-}
-
-// look queues the look at what a batch goes by, each only once.
-func (p *points) look(c *conn, batch []*question) map[*storage.Expectation]bool {
-	var expected map[*storage.Expectation]bool
-	for _, q := range batch {
-		for _, e := range q.expect {
-			if _, ok := expected[e]; ok {
-				continue
-			}
-			if expected == nil {
-				expected = map[*storage.Expectation]bool{}
-			}
-			expected[e] = e.Value == nil
-			c.add(p.s.sql.getMeta, func(v [][]byte) { expected[e] = e.Value != nil && bytes.Equal(v[0], e.Value) }, e.Key)
-		}
-	}
-	return expected
 }
 
 // pointwise says whether a transaction's reads of single records need no snapshot.

@@ -39,6 +39,7 @@ type Store struct {
 	openTxns   atomic.Int64
 	commits    atomic.Int64
 	committing atomic.Int64 // commits under way
+	crowd      crowd
 	dropped    atomic.Bool  // something is to be swept soon
 	ascii      atomic.Bool  // the PostgreSQL database cannot store all of Unicode
 	namespaces sync.Map     // schemas of databases that are known; one of them may have been dropped by another process
@@ -158,20 +159,46 @@ func (s *Store) background() {
 	}()
 	tick := time.NewTicker(pollInterval)
 	defer tick.Stop()
+	o := outage{log: s.log}
 	for n := 0; ; n++ {
 		select {
 		case <-tick.C:
 		case <-s.closing:
 			return
 		}
-		if err := s.syncer.poll(ctx); err != nil && ctx.Err() == nil {
-			s.log.Warn("PostgreSQL does not answer", "error", err)
+		if err := s.syncer.poll(ctx); ctx.Err() == nil {
+			o.note(err)
 		}
 		s.pool.tidy(ctx)
 		s.ids.tidy(s.claims.oldestSeq())
 		if n%sweepTicks == sweepTicks-1 && (s.dropped.Swap(false) || n%(50*sweepTicks) == sweepTicks-1) {
 			s.sweep(ctx)
 		}
+	}
+}
+
+// outage tells of a server that does not answer: when that begins, now and then, and when it
+// is over.
+type outage struct {
+	log         *slog.Logger
+	since, told time.Time
+}
+
+// note takes note of an attempt.
+func (o *outage) note(err error) {
+	now := time.Now()
+	switch {
+	case err == nil && !o.since.IsZero():
+		o.log.Info("PostgreSQL answers again", "after", now.Sub(o.since).Round(time.Millisecond))
+		o.since, o.told = time.Time{}, time.Time{}
+	case err == nil || now.Sub(o.told) < outageReport:
+		return
+	case o.since.IsZero():
+		o.since, o.told = now, now
+		o.log.Warn("PostgreSQL does not answer", "error", err)
+	default:
+		o.told = now
+		o.log.Warn("PostgreSQL still does not answer", "since", o.since.Format(time.RFC3339), "error", err)
 	}
 }
 

@@ -22,6 +22,8 @@ type syncer struct {
 
 	suspect atomic.Bool // another connection was cut: this one may be, too
 
+	standbys atomic.Bool // commits wait for standbys, too
+
 	commitNow string // makes a commit wait for the disk; set by the first connection
 	syncNow   string // a commit of nothing that does
 
@@ -73,7 +75,6 @@ func (y *syncer) connect(ctx context.Context) (*conn, error) {
 		err = y.choose(ctx, c)
 	}
 	if err == nil {
-		c.once("SET synchronous_commit = off")
 		c.once("SET lock_timeout = '" + groupPatience + "'")
 		err = c.run(ctx)
 	}
@@ -91,11 +92,10 @@ func (y *syncer) choose(ctx context.Context, c *conn) error {
 	c.add("SELECT current_setting('synchronous_commit'), to_regprocedure('pg_logical_emit_message(boolean,text,text)')::text", func(v [][]byte) {
 		mode := string(v[0])
 		y.commitNow = "SET LOCAL synchronous_commit = '" + mode + "'"
-		wait := "set_config('synchronous_commit', '" + mode + "', true)"
 		if v[1] != nil {
-			y.syncNow = "SELECT " + wait + ", pg_logical_emit_message(true, 'archelon', '')::text"
+			y.syncNow = "SELECT pg_logical_emit_message(true, 'archelon', '')::text"
 		} else {
-			y.syncNow = "UPDATE " + y.s.schema + ".commits SET pos = pos WHERE slot = pg_backend_pid() AND " + wait + " <> ''"
+			y.syncNow = "UPDATE " + y.s.schema + ".commits SET pos = pos WHERE slot = pg_backend_pid()"
 		}
 	})
 	return c.run(ctx)
@@ -297,10 +297,12 @@ func (y *syncer) poll(ctx context.Context) error {
 
 func (y *syncer) look(ctx context.Context, c *conn) error {
 	n := y.s.schema
-	v, err := c.query(ctx, "SELECT COALESCE(max(pos), 0), (SELECT last_value + is_called::int FROM "+n+".ddl) FROM "+n+".commits")
+	v, err := c.query(ctx, "SELECT COALESCE(max(pos), 0), (SELECT last_value + is_called::int FROM "+n+".ddl), "+
+		"(COALESCE(current_setting('synchronous_standby_names', true), '?') <> '')::int::int8 FROM "+n+".commits")
 	if err != nil {
 		return err
 	}
+	y.standbys.Store(v[2] != 0)
 	if y.stale.Swap(false) || y.ddl == 0 || y.foreign(v[1]) {
 		if err := y.s.ids.load(ctx, c); err != nil {
 			return err

@@ -49,6 +49,7 @@ type txn struct {
 	pos     storage.Position // of the snapshot, if known
 	ddl     int64            // the number of its change of the catalogue, 0 if there is none
 	lastPos uint64           // of the commit, as its statement returns it
+	planned uint64           // what that is without others
 
 	claims  []uint64
 	touched []*object // that it writes

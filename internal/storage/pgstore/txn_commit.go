@@ -28,7 +28,7 @@ func (tx *txn) Commit(ctx context.Context) (storage.Position, error) {
 	wait := !tx.opts.NoSync
 	// Alone, a commit waits for the disk itself; with others it waits together
 	// with them.
-	direct := tx.s.committing.Add(1) == 1 && wait && !tx.s.config.Shared
+	direct := tx.s.committing.Add(1) == 1 && wait && tx.s.isCalm()
 	defer tx.s.committing.Add(-1)
 	gen, err := uint64(0), error(nil)
 	if wait && !direct {
@@ -81,7 +81,7 @@ func (tx *txn) commitWrites(ctx context.Context, direct bool) (uint64, error) {
 	if direct {
 		c.add(tx.s.syncer.commitNow, nil)
 	}
-	times := tx.sendCommit()
+	tx.sendCommit()
 	c.add("COMMIT", nil)
 	tx.sent = true
 	// From here on the outcome is decided by PostgreSQL alone.
@@ -99,9 +99,7 @@ func (tx *txn) commitWrites(ctx context.Context, direct bool) (uint64, error) {
 	}
 	finish()
 	last := tx.lastPos
-	if err := tx.s.clock.Advance(last); err != nil {
-		tx.s.log.Warn("the store's clock is ahead", "times", times, "error", err)
-	}
+	tx.s.placed(tx.planned, last)
 	tx.s.syncer.note(last)
 	tx.s.commits.Add(1)
 	if tx.ddl != 0 {
@@ -114,9 +112,8 @@ func (tx *txn) commitWrites(ctx context.Context, direct bool) (uint64, error) {
 	return last, nil
 }
 
-// sendCommit queues what gives the commit its place in the order. It returns the
-// number of its times.
-func (tx *txn) sendCommit() int {
+// sendCommit queues what gives the commit its place in the order.
+func (tx *txn) sendCommit() {
 	c, s := tx.c, tx.s
 	for _, o := range tx.drops {
 		c.once(fmt.Sprintf("CREATE TRIGGER dropped BEFORE INSERT OR UPDATE OR DELETE ON %s FOR EACH STATEMENT EXECUTE FUNCTION %s.dropped()", o.name, s.schema))
@@ -129,7 +126,15 @@ func (tx *txn) sendCommit() int {
 	for _, t := range tx.cuts {
 		c.add(t.o.sql.truncate, nil, c.i8(int64(t.before)))
 	}
-	return tx.sendPlace(nil)
+	tx.sendPlace(nil)
+}
+
+// placed notes the place in the order that a commit has got.
+func (s *Store) placed(planned, got uint64) {
+	s.crowd.note(planned, got)
+	if err := s.clock.Advance(got); err != nil {
+		s.log.Warn("the store's clock is ahead", "error", err)
+	}
 }
 
 // sendPlace queues what draws the times of a commit, in its order, and writes its log
@@ -144,9 +149,9 @@ func (tx *txn) sendPlace(e *storage.Expectation) int {
 		}
 	}
 	times = max(times, 1)
-	first := s.clock.Next(times)
+	tx.planned = s.clock.Next(times) + uint64(times) - 1
 	c.add(s.sql.lockCommit, nil)
-	last := c.i8(int64(first) + int64(times) - 1)
+	last := c.i8(int64(tx.planned))
 	placed := func(v [][]byte) { tx.lastPos = uint64(int64Of(v[0])) }
 	slot := c.i8(int64(c.pg.PID()))
 	switch {
