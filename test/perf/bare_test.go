@@ -26,21 +26,26 @@ import (
 const bareEnv = "ARCHELON_PERF_BARE"
 
 func TestMain(m *testing.M) {
-	if dir := os.Getenv(bareEnv); dir != "" {
-		if err := serveBare(dir); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
+	for env, serve := range map[string]func(string) error{bareEnv: serveBare, relayEnv: serveRelay} {
+		if on := os.Getenv(env); on != "" {
+			if err := serve(on); err != nil {
+				fmt.Fprintln(os.Stderr, err)
+				os.Exit(1)
+			}
+			return
 		}
-		return
 	}
 	os.Exit(harness.Main(m))
 }
 
 // startBare starts the bare server on a folder. It ends with the test.
-func startBare(t testing.TB, dir string) target {
+func startBare(t testing.TB, dir string) target { return startSelf(t, bareEnv, dir) }
+
+// startSelf starts the test binary as what a variable makes it. It ends with the test.
+func startSelf(t testing.TB, env, on string) target {
 	t.Helper()
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), bareEnv+"="+dir)
+	cmd.Env = append(os.Environ(), env+"="+on)
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()
 	if err != nil {
@@ -59,7 +64,7 @@ func startBare(t testing.TB, dir string) target {
 	})
 	addr, err := bufio.NewReader(out).ReadString('\n')
 	if err != nil {
-		t.Fatalf("the bare server did not start: %v", err)
+		t.Fatalf("%s: the process did not start: %v", env, err)
 	}
 	return target{strings.TrimSpace(addr), cmd.Process.Pid}
 }
