@@ -66,6 +66,16 @@ func (tx *txn) sendAppends(times int) {
 		}
 		ids, docs := array{elem: oidInt8}, array{elem: oidBytea}
 		at, back, prev := array{elem: oidInt8}, array{elem: oidInt8}, array{elem: oidInt8}
+		if run > 1 {
+			size := 0
+			for _, a := range rest[:run] {
+				size += len(a.doc)
+			}
+			docs.room(run, size)
+			for _, a := range []*array{&ids, &at, &back, &prev} {
+				a.room(run, 8*run)
+			}
+		}
 		for _, a := range rest[:run] {
 			if !a.stamp.Same {
 				n++

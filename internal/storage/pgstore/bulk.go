@@ -4,12 +4,21 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"slices"
 
 	"github.com/archelon-db/archelon/internal/storage"
 )
 
-// minBulk is the length of a queue from which on its insertions go as arrays.
-const minBulk = 16
+const (
+	// minBulk is the length of a queue from which on its insertions go as arrays.
+	minBulk = 16
+
+	// pushed is how many insertions are pushed at a time, maxPushed how many statements
+	// may be on their way: what PostgreSQL has to say about them has to fit into the network's
+	// buffers.
+	pushed    = 256
+	maxPushed = 256
+)
 
 // The object ids of PostgreSQL's types.
 const (
@@ -22,10 +31,24 @@ type array struct {
 	elem  uint32
 	n     int
 	nulls bool
-	body  []byte
+	body  []byte // behind room for the header
+}
+
+// arrayHeader is the size of what is written before the elements.
+const arrayHeader = 20
+
+// room makes room for n elements of so many bytes in all.
+func (a *array) room(n, size int) {
+	a.body = slices.Grow(a.body, arrayHeader+4*n+size)
+	if len(a.body) == 0 {
+		a.body = a.body[:arrayHeader]
+	}
 }
 
 func (a *array) add(v []byte) {
+	if len(a.body) == 0 {
+		a.room(1, len(v))
+	}
 	a.n++
 	if v == nil {
 		a.nulls = true
@@ -36,30 +59,80 @@ func (a *array) add(v []byte) {
 }
 
 func (a *array) addInt(v int64) {
+	if len(a.body) == 0 {
+		a.room(1, 8)
+	}
 	a.n++
 	a.body = binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint32(a.body, 8), uint64(v))
 }
 
+// bytes is the parameter. Nothing may be added after it.
 func (a *array) bytes() []byte {
 	flags := uint32(0)
 	if a.nulls {
 		flags = 1
 	}
-	out := make([]byte, 0, 20+len(a.body))
-	for _, v := range []uint32{1, flags, a.elem, uint32(a.n), 1} { // dimensions, nulls, type, length, first index
-		out = binary.BigEndian.AppendUint32(out, v)
+	if len(a.body) == 0 {
+		a.room(0, 0)
 	}
-	return append(out, a.body...)
+	for i, v := range [...]uint32{1, flags, a.elem, uint32(a.n), 1} { // dimensions, nulls, type, length, first index
+		binary.BigEndian.PutUint32(a.body[4*i:], v)
+	}
+	return a.body
+}
+
+// push sends a queue of insertions on its way without waiting for what becomes of them:
+// PostgreSQL does them while more are being prepared. It does nothing if the queue is of
+// another kind, whose outcome is needed.
+func (tx *txn) push(ctx context.Context) error {
+	if !tx.sent || tx.brief || len(tx.c.batch) > maxPushed {
+		return nil
+	}
+	for _, w := range tx.queue {
+		if !w.dropped && !w.isNew() {
+			tx.unpushed = len(tx.queue)
+			return nil
+		}
+	}
+	finish, apart := tx.send()
+	if apart > 0 {
+		if err := tx.run(ctx); err != nil {
+			return err
+		}
+	} else if err := tx.c.push(); err != nil {
+		return tx.failed(ctx, err)
+	}
+	finish()
+	return nil
+}
+
+// isNew says whether an insertion is of what nobody else has.
+func (w *op) isNew() bool {
+	return w.kind == opPutUnique || w.fresh && (w.kind == opInsert || w.kind == opPut)
+}
+
+// follows says whether an entry of a new record can go in one statement with those of its
+// index before it: it is none of them.
+func (w *op) follows(list []*op) bool {
+	for i := len(list) - 1; i >= 0 && list[i].id >= w.id; i-- {
+		if list[i].id > w.id || bytes.Equal(list[i].key, w.key) {
+			return false
+		}
+	}
+	return true
 }
 
 // sendBulk sends the insertions of a queue table by table and index by index, and
 // returns what is left. Records under new ids may go ahead of everything, and keys
-// that nobody holds, too, where nothing is removed from the index.
+// that nobody holds and entries of new records, too, where nothing else is done to the index.
 func (tx *txn) sendBulk(queue []*op) (rest []*op) {
-	removing := map[*object]bool{}
+	removing, putting := map[*object]bool{}, map[*object]bool{}
 	for _, w := range queue {
-		if w.kind == opRemove || w.kind == opPut {
+		switch {
+		case w.kind == opRemove:
 			removing[w.o] = true
+		case w.kind == opPut && !w.fresh:
+			putting[w.o] = true
 		}
 	}
 	groups := map[*object][]*op{}
@@ -67,7 +140,8 @@ func (tx *txn) sendBulk(queue []*op) (rest []*op) {
 	for _, w := range queue {
 		switch {
 		case w.dropped:
-		case w.kind == opInsert && w.fresh, w.kind == opPutUnique && !removing[w.o]:
+		case w.kind == opInsert && w.fresh, w.kind == opPutUnique && !removing[w.o] && !putting[w.o],
+			w.kind == opPut && w.fresh && !removing[w.o] && w.follows(groups[w.o]):
 			if groups[w.o] == nil {
 				order = append(order, w.o)
 			}
@@ -103,6 +177,16 @@ func (tx *txn) sendBulk(queue []*op) (rest []*op) {
 func (tx *txn) sendGroup(o *object, list []*op) {
 	ids, keys := array{elem: oidInt8}, array{elem: oidBytea}
 	values, tails := array{elem: oidBytea}, array{elem: oidBytea}
+	size, keySize := 0, 0
+	for _, w := range list {
+		size, keySize = size+len(w.value), keySize+min(len(w.key), maxKey)
+	}
+	ids.room(len(list), 8*len(list))
+	values.room(len(list), size)
+	if o.kind == kindIndex {
+		keys.room(len(list), keySize)
+		tails.room(len(list), 0)
+	}
 	for _, w := range list {
 		ids.addInt(int64(w.id))
 		values.add(w.value)
@@ -163,5 +247,5 @@ func (tx *txn) putFree(ctx context.Context, h *holding, w *op) error {
 	w.kind = opPutUnique
 	tx.write(w)
 	h.known, h.holder = true, w.id
-	return tx.relieve(ctx)
+	return tx.curb(ctx)
 }

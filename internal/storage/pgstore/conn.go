@@ -182,6 +182,15 @@ func (c *conn) run(ctx context.Context) error {
 	return err
 }
 
+// push sends the batch so far. What becomes of it is told when it is run, with what is added
+// by then.
+func (c *conn) push() error {
+	if err := c.fe.Flush(); err != nil {
+		return c.cut(err)
+	}
+	return nil
+}
+
 // receive reads up to ReadyForQuery.
 func (c *conn) receive() error {
 	var failed error

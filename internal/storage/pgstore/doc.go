@@ -55,7 +55,9 @@
 //     remembers 64 cheaply, and would give the claims back.
 //   - A unique key must be asked about before it is queued, unless it is above the
 //     largest of its index: from its second key on a transaction knows that one, so
-//     that a bulk insert of ascending keys (ObjectIds) travels as arrays.
+//     that a bulk insert of ascending keys (ObjectIds) travels as arrays. So do the entries
+//     of new records in other indexes. Such arrays are sent as soon as there are some, and
+//     answered with the next batch that is waited for (push).
 //   - A read of a single record (TxnOptions.Single) is a batch without BEGIN. While some are
 //     under way the next ones gather, and travel together (points.go).
 //   - A scan of a few rows that nothing else has to agree with (Loose) is a batch without BEGIN,

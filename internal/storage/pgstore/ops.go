@@ -43,7 +43,7 @@ type op struct {
 	hadOld  bool
 	sent    bool
 	dropped bool   // taken back before it was sent
-	fresh   bool   // an insertion under a new record id
+	fresh   bool   // an insertion under a new record id, or of the first entries of such a one
 	seen    []byte // of a brief transaction: what the record is expected to be
 }
 
@@ -72,9 +72,20 @@ func (tx *txn) forget(w *op) {
 	}
 }
 
-// relieve sends the queue when it has become long.
+// relieve sends the queue when it has become long. Within the writes of one record, curb
+// does when it is too long.
 func (tx *txn) relieve(ctx context.Context) error {
-	if len(tx.queue) < maxQueued && tx.queued < maxQueuedBytes {
+	switch n := len(tx.queue); {
+	case n >= maxQueued || tx.queued >= maxQueuedBytes:
+		return tx.flush(ctx)
+	case n >= tx.unpushed+pushed:
+		return tx.push(ctx)
+	}
+	return nil
+}
+
+func (tx *txn) curb(ctx context.Context) error {
+	if len(tx.queue) < 2*maxQueued && tx.queued < 2*maxQueuedBytes {
 		return nil
 	}
 	return tx.flush(ctx)
@@ -88,7 +99,7 @@ func (tx *txn) flush(ctx context.Context) error {
 	if err := tx.start(ctx); err != nil {
 		return err
 	}
-	finish := tx.send()
+	finish, _ := tx.send()
 	if err := tx.run(ctx); err != nil {
 		return err
 	}
@@ -97,10 +108,10 @@ func (tx *txn) flush(ctx context.Context) error {
 }
 
 // send puts the queue on the connection. The function it returns is to be called
-// when the batch has run.
-func (tx *txn) send() (finish func()) {
+// when the batch has run; apart is how many writes have statements of their own.
+func (tx *txn) send() (finish func(), apart int) {
 	queue := tx.queue
-	tx.queue, tx.queued = nil, 0
+	tx.queue, tx.queued, tx.unpushed = nil, 0, 0
 	rest := queue
 	if len(queue) >= minBulk {
 		rest = tx.sendBulk(queue)
@@ -108,6 +119,7 @@ func (tx *txn) send() (finish func()) {
 	for _, w := range rest {
 		if !w.dropped {
 			tx.sendOne(w)
+			apart++
 		}
 	}
 	return func() {
@@ -117,7 +129,7 @@ func (tx *txn) send() (finish func()) {
 				tx.letGo(w)
 			}
 		}
-	}
+	}, apart
 }
 
 // letGo forgets the document of a write that was sent.

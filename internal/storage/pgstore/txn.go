@@ -55,15 +55,16 @@ type txn struct {
 	touched []*object // that it writes
 	drops   []*object // that it drops
 
-	log     []*op // what was written, for RollbackTo
-	queue   []*op // what was not sent yet
-	queued  int   // bytes of it
-	writes  int   // counts all writes, for iterators
-	saved   bool  // there may be a RollbackTo
-	appends []*appended
-	cuts    []cutoff
-	labels  map[objectKey]label
-	renames []rename
+	log      []*op // what was written, for RollbackTo
+	queue    []*op // what was not sent yet
+	queued   int   // bytes of it
+	unpushed int   // the length of the queue when it was last found to be nothing to push
+	writes   int   // counts all writes, for iterators
+	saved    bool  // there may be a RollbackTo
+	appends  []*appended
+	cuts     []cutoff
+	labels   map[objectKey]label
+	renames  []rename
 
 	records map[recordKey]presence
 	keys    map[entryKey]*holding

@@ -76,7 +76,7 @@ func (tx *txn) commitWrites(ctx context.Context, direct bool) (uint64, error) {
 			return 0, err
 		}
 	}
-	finish := tx.send()
+	finish, _ := tx.send()
 	c := tx.c
 	if direct {
 		c.add(tx.s.syncer.commitNow, nil)

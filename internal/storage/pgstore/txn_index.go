@@ -22,8 +22,11 @@ func (tx *txn) PutEntry(ctx context.Context, x storage.IndexID, key []byte, id s
 	if o.unique {
 		return tx.putUnique(ctx, x, w)
 	}
+	if p := tx.records[recordKey{storage.TableID(o.table), id}]; p.doc != nil {
+		w.fresh = p.doc.fresh // and still in the queue: it has no entries elsewhere
+	}
 	tx.write(w)
-	return tx.relieve(ctx)
+	return tx.curb(ctx)
 }
 
 func (tx *txn) putUnique(ctx context.Context, x storage.IndexID, w *op) error {
@@ -90,7 +93,7 @@ func (tx *txn) insertKey(ctx context.Context, w *op) (bool, error) {
 	if err := tx.start(ctx); err != nil {
 		return false, err
 	}
-	finish := tx.send()
+	finish, _ := tx.send()
 	key, tail := splitKey(w.key)
 	n := tx.c.add(w.o.sql.putUnique, nil, key, tx.c.i8(int64(w.id)), w.value, tail)
 	tx.askBound(storage.IndexID(w.o.id), w.o)

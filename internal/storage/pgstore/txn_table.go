@@ -144,6 +144,9 @@ func (tx *txn) Insert(ctx context.Context, t storage.TableID, doc []byte) (stora
 	if err != nil {
 		return 0, err
 	}
+	if err := tx.relieve(ctx); err != nil {
+		return 0, err
+	}
 	w := tx.write(&op{kind: opInsert, o: o, id: id, fresh: true, value: bytes.Clone(orEmpty(doc))})
 	k := recordKey{t, id}
 	tx.know(k, present, w)
@@ -151,7 +154,7 @@ func (tx *txn) Insert(ctx context.Context, t storage.TableID, doc []byte) (stora
 	if err := tx.claim(ctx, tx.s.claims.hashRecord(t, id)); err != nil {
 		return 0, err
 	}
-	return id, tx.relieve(ctx)
+	return id, nil
 }
 
 // orEmpty keeps PostgreSQL from taking no bytes for a null.
