@@ -348,7 +348,7 @@ func (t *data) Merge(ctx context.Context, ns Namespace, m pipeline.MergeOp) erro
 		}
 		return nil // and the collection is not created for nothing
 	}
-	return t.db.writeCreating(ctx, &op, ns, true, func(w *writer) error {
+	return t.db.writeCreating(ctx, &op, ns, oneRecord, func(w *writer) error {
 		if m.MustInsert {
 			return w.insertOne(ctx, m.Insert)
 		}

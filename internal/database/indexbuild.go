@@ -70,8 +70,9 @@ func (b *indexBuild) names() []string {
 func (b *indexBuild) run(ctx context.Context) error {
 	op := b.db.NewOp(ctx)
 	op.NoSync = true
+	hope := onlyNew
 	for {
-		more, err := b.batch(ctx, op)
+		more, err := b.batch(ctx, op, hope)
 		if catalog.IsStale(err) {
 			err = b.db.catalog.Refresh(ctx, b.db.catalog.Snapshot())
 			if err == nil {
@@ -79,11 +80,13 @@ func (b *indexBuild) run(ctx context.Context) error {
 			}
 		}
 		if errors.Is(err, storage.ErrWriteConflict) {
+			hope = none
 			if err := pause(ctx, 10); err != nil {
 				return err
 			}
-			continue // a writer that began before the guard was taken
+			continue // a writer that began before the guard was taken, or a key that is there
 		}
+		hope = onlyNew
 		if err != nil || !more {
 			return err
 		}
@@ -118,7 +121,7 @@ func (b *indexBuild) collection(snap *catalog.Snapshot) (*catalog.Collection, er
 }
 
 // batch adds the next records to the indexes.
-func (b *indexBuild) batch(ctx context.Context, op *Op) (more bool, err error) {
+func (b *indexBuild) batch(ctx context.Context, op *Op, hope hope) (more bool, err error) {
 	coll, err := b.collection(b.db.catalog.Snapshot())
 	if err != nil {
 		return false, err
@@ -131,7 +134,7 @@ func (b *indexBuild) batch(ctx context.Context, op *Op) (more bool, err error) {
 	if coll, err = b.collection(snap); err != nil {
 		return false, err
 	}
-	w := &writer{db: b.db, op: op, coll: coll, txn: b.db.engine.Begin(b.db.buildOptions(snap, coll))}
+	w := &writer{db: b.db, op: op, coll: coll, txn: b.db.engine.Begin(b.db.buildOptions(snap, coll, hope))}
 	defer w.txn.Rollback()
 	it, err := w.txn.Scan(ctx, coll.Table, storage.RecordRange{Min: b.last + 1})
 	if err != nil {
@@ -159,13 +162,12 @@ func (b *indexBuild) batch(ctx context.Context, op *Op) (more bool, err error) {
 
 // buildOptions are those of a batch's transaction, which keeps the writers of other
 // processes out.
-func (d *DB) buildOptions(snap *catalog.Snapshot, coll *catalog.Collection) storage.TxnOptions {
-	if !d.shared {
-		return storage.TxnOptions{NoSync: true}
+func (d *DB) buildOptions(snap *catalog.Snapshot, coll *catalog.Collection, hope hope) storage.TxnOptions {
+	o := storage.TxnOptions{NoSync: true, Inserting: hope == onlyNew}
+	if d.shared {
+		o.Expect, o.Alone, o.ConflictWait = snap.Version(), []storage.TableID{coll.Table}, conflictWait
 	}
-	return storage.TxnOptions{
-		NoSync: true, Expect: snap.Version(), Alone: []storage.TableID{coll.Table}, ConflictWait: conflictWait,
-	}
+	return o
 }
 
 // batchDocs is how many documents a batch has. In a shared store one takes longer, and

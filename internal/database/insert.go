@@ -54,7 +54,11 @@ func (d *DB) insertBatch(ctx context.Context, op *Op, ns Namespace, docs []bsonv
 	total *InsertResult,
 ) (taken int, stop bool, err error) {
 	var res InsertResult
-	err = d.writeCreating(ctx, op, ns, len(docs) == 1, func(w *writer) error {
+	hope := onlyNew
+	if len(docs) == 1 {
+		hope = oneRecord
+	}
+	err = d.writeCreating(ctx, op, ns, hope, func(w *writer) error {
 		res, taken, stop = InsertResult{}, 0, false
 		for size := 0; taken < len(docs) && taken < insertBatchDocs && size < insertBatchBytes && !stop; taken++ {
 			if err := ctx.Err(); err != nil {
@@ -111,9 +115,9 @@ func (w *writer) insertOne(ctx context.Context, doc bsonval.Doc) error {
 }
 
 // writeCreating is write, and creates the collection if there is none.
-func (d *DB) writeCreating(ctx context.Context, op *Op, ns Namespace, brief bool, fn func(*writer) error) error {
+func (d *DB) writeCreating(ctx context.Context, op *Op, ns Namespace, hope hope, fn func(*writer) error) error {
 	for {
-		err := d.write(ctx, op, ns, brief, fn)
+		err := d.write(ctx, op, ns, hope, fn)
 		if !errors.Is(err, errNoCollection) {
 			return err
 		}

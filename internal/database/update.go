@@ -129,9 +129,9 @@ func (d *DB) Update(ctx context.Context, op *Op, ns Namespace, s *UpdateStatemen
 // without one nothing is done.
 func (d *DB) existing(ctx context.Context, op *Op, ns Namespace, upsert bool, fn func(*writer) error) error {
 	if upsert {
-		return d.writeCreating(ctx, op, ns, true, fn)
+		return d.writeCreating(ctx, op, ns, oneRecord, fn)
 	}
-	err := d.write(ctx, op, ns, true, fn)
+	err := d.write(ctx, op, ns, oneRecord, fn)
 	if errors.Is(err, errNoCollection) {
 		return nil
 	}
@@ -312,7 +312,10 @@ func (d *DB) inBatches(ctx context.Context, op *Op, ns Namespace, ids []storage.
 		if n == len(ids) {
 			batch = op // the last commit makes all of them durable
 		}
-		err := d.write(ctx, batch, ns, false, func(w *writer) (err error) {
+		err := d.write(ctx, batch, ns, none, func(w *writer) (err error) {
+			if a, ok := w.txn.(storage.AheadLocker); ok && n > 1 {
+				a.LockAhead(w.coll.Table, ids[:n])
+			}
 			done, err = fn(w, ids[:n])
 			return err
 		})

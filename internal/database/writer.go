@@ -29,7 +29,7 @@ type writer struct {
 	coll *catalog.Collection
 	txn  storage.Txn
 
-	brief bool // storage.TxnOptions.Brief
+	hope hope
 
 	keys, oldKeys indexkey.Keys
 	partial       *expr.Context // evaluates partial filters and validators
@@ -86,6 +86,16 @@ func (d *DB) release(w *writer) {
 	d.writers.Put(w)
 }
 
+// hope is what a write's first attempt is about, which the engine may do at less cost as
+// long as nobody is in the way.
+type hope byte
+
+const (
+	none      hope = iota
+	oneRecord      // storage.TxnOptions.Brief
+	onlyNew        // storage.TxnOptions.Inserting
+)
+
 // multikeyMark is a mark that a transaction made.
 type multikeyMark struct {
 	index *catalog.Index
@@ -100,8 +110,8 @@ const conflictWait = 500 * time.Millisecond
 // while concurrent writes are in the way. Because of that fn may run several
 // times and must set its results anew each time.
 //
-// brief says that fn is about one record.
-func (d *DB) write(ctx context.Context, op *Op, ns Namespace, brief bool, fn func(*writer) error) error {
+// hope says what fn is about.
+func (d *DB) write(ctx context.Context, op *Op, ns Namespace, hope hope, fn func(*writer) error) error {
 	if op.Txn != nil {
 		return op.Txn.write(ctx, op, ns, fn)
 	}
@@ -109,7 +119,7 @@ func (d *DB) write(ctx context.Context, op *Op, ns Namespace, brief bool, fn fun
 	defer d.release(w)
 	for attempt := 0; ; attempt++ {
 		w.reset(d, op)
-		w.brief = brief
+		w.hope = hope
 		err := d.writeOnce(ctx, ns, w, fn)
 		if catalog.IsStale(err) {
 			if err := d.catalog.Refresh(ctx, op.defs); err != nil {
@@ -123,8 +133,8 @@ func (d *DB) write(ctx context.Context, op *Op, ns Namespace, brief bool, fn fun
 		if !errors.Is(err, storage.ErrWriteConflict) {
 			return clientError(ctx, err)
 		}
-		if brief { // perhaps there is a better reason for it
-			brief = false
+		if hope != none { // perhaps there is a better reason for it
+			hope = none
 			continue
 		}
 		d.Metrics.WriteConflicts.Add(1)

@@ -178,6 +178,12 @@ type TxnOptions struct {
 	// slower, not wrong.
 	Brief bool
 
+	// Inserting says that the transaction only adds records and entries, and that its caller
+	// runs it again without Inserting if it fails with ErrWriteConflict. An engine may then
+	// find out later whether unique keys are free, and whether what is expected is so: a
+	// *DuplicateKeyError or *StaleError may come as ErrWriteConflict.
+	Inserting bool
+
 	// Hold is a table that the transaction is going to write, 0 for none. In a shared
 	// store it is held from before the snapshot to the end of the transaction against
 	// those who want it alone. A transaction of a shared store writes only tables that
@@ -326,6 +332,15 @@ type Txn interface {
 
 	// Rollback forgets the writes.
 	Rollback()
+}
+
+// AheadLocker is a transaction that takes less time for many records if it knows them
+// before.
+type AheadLocker interface {
+	// LockAhead tells which records of a table the transaction is going to Get and then to
+	// Lock, in this order. Getting one may lock the next ones, too. Nothing else changes if
+	// something else is done. The ids must not change afterwards.
+	LockAhead(t TableID, ids []RecordID)
 }
 
 // Savepoint is a mark in a transaction's writes.

@@ -37,9 +37,11 @@ func (o *object) disappoint() { o.doubt.Store(disappointment) }
 
 // hopes says whether a transaction writes an object without having looked.
 func (tx *txn) hopes(o *object) bool {
-	if !tx.brief {
-		return false
-	}
+	return tx.brief && o.trusted()
+}
+
+// trusted says whether nobody has been disappointed lately.
+func (o *object) trusted() bool {
 	for {
 		n := o.doubt.Load()
 		if n == 0 {

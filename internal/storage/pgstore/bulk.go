@@ -81,19 +81,21 @@ func (a *array) bytes() []byte {
 	return a.body
 }
 
-// push sends a queue of insertions on its way without waiting for what becomes of them:
-// PostgreSQL does them while more are being prepared. It does nothing if the queue is of
-// another kind, whose outcome is needed.
+// push sends a queue on its way without waiting for what becomes of it: PostgreSQL does it
+// while more is being prepared. It does nothing if the queue is of another kind, whose
+// outcome is needed.
 func (tx *txn) push(ctx context.Context) error {
-	if !tx.sent || tx.brief || len(tx.c.batch) > maxPushed {
+	if tx.brief || tx.begun && len(tx.c.batch) > maxPushed {
 		return nil
 	}
-	for _, w := range tx.queue {
-		if !w.dropped && !w.isNew() {
-			tx.unpushed = len(tx.queue)
-			return nil
-		}
+	if slices.ContainsFunc(tx.queue, func(w *op) bool { return !w.dropped && !w.isNew() }) && !tx.isSorted(tx.queue) {
+		tx.unpushed = len(tx.queue)
+		return nil
 	}
+	if err := tx.start(ctx); err != nil {
+		return err
+	}
+	tx.sent = true
 	finish, apart := tx.send()
 	if apart > 0 {
 		if err := tx.run(ctx); err != nil {
@@ -206,7 +208,9 @@ func (tx *txn) sendGroup(o *object, list []*op) {
 // bound is what a transaction knows of the largest key of a unique index. Keys
 // above it are held by nobody, as far as the snapshot shows.
 type bound struct {
-	puts  int // that asked PostgreSQL
+	o     *object
+	hope  decision // whether keys are taken to be free
+	puts  int      // that asked PostgreSQL
 	known bool
 	max   []byte
 }
@@ -214,6 +218,42 @@ type bound struct {
 // boundAfter is the number of keys that a transaction adds one by one before it
 // looks for the largest: those that insert one document never do.
 const boundAfter = 2
+
+type decision byte
+
+const (
+	undecided decision = iota
+	yes
+	no
+)
+
+// boundOf is what is known of an index.
+func (tx *txn) boundOf(x storage.IndexID, o *object) *bound {
+	if tx.bounds == nil {
+		tx.bounds = map[storage.IndexID]*bound{}
+	}
+	b := tx.bounds[x]
+	if b == nil {
+		b = &bound{o: o}
+		tx.bounds[x] = b
+	}
+	return b
+}
+
+// presumes says whether a transaction that only inserts takes the keys of an index to be
+// free: it does unless that was wrong lately.
+func (tx *txn) presumes(x storage.IndexID, o *object) bool {
+	if !tx.opts.Inserting {
+		return false
+	}
+	b := tx.boundOf(x, o)
+	if b.hope == undecided {
+		if b.hope = no; o.trusted() {
+			b.hope = yes
+		}
+	}
+	return b.hope == yes
+}
 
 // free says whether a key is above all those of its index that the transaction
 // does not know by itself.
@@ -228,14 +268,7 @@ func (tx *txn) free(x storage.IndexID, key []byte) bool {
 
 // askBound queues the question for the largest key when it pays.
 func (tx *txn) askBound(x storage.IndexID, o *object) {
-	if tx.bounds == nil {
-		tx.bounds = map[storage.IndexID]*bound{}
-	}
-	b := tx.bounds[x]
-	if b == nil {
-		b = &bound{}
-		tx.bounds[x] = b
-	}
+	b := tx.boundOf(x, o)
 	if b.puts++; b.puts != boundAfter {
 		return
 	}

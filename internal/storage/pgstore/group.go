@@ -409,6 +409,8 @@ func (tx *txn) sendAlike(list []*op) {
 		}
 	case w.kind == opInsert || w.kind == opPutUnique:
 		tx.sendGroup(w.o, list)
+	case w.kind == opUpdate || w.kind == opDelete:
+		tx.sendRecords(list)
 	default:
 		tx.sendKeys(list)
 	}

@@ -53,6 +53,7 @@ type objectSQL struct {
 	put, putOld, putUnique, removeEntry, lookup, holder                                                                 string
 	insertMany, putNew, putMany, maxKey                                                                                 string
 	updateMany, updateSeen, removeMany, setMany, dropMany                                                               string // see group.go
+	lockMany, updateAll, removeAll                                                                                      string // see ahead.go
 }
 
 type objectKey struct {
@@ -81,6 +82,9 @@ func (s *Store) newTable(id uint32, at place) *object {
 		insertMany:  "INSERT INTO " + n + " (rid, doc) SELECT * FROM unnest($1::int8[], $2::bytea[])",
 		update:      "UPDATE " + n + " SET doc = $2 WHERE rid = $1",
 		remove:      "DELETE FROM " + n + " WHERE rid = $1",
+		lockMany:    "SELECT rid, doc FROM " + n + " WHERE rid = ANY($1::int8[]) FOR UPDATE SKIP LOCKED",
+		updateAll:   "UPDATE " + n + " t SET doc = v.doc FROM unnest($1::int8[], $2::bytea[]) AS v(rid, doc) WHERE t.rid = v.rid",
+		removeAll:   "DELETE FROM " + n + " WHERE rid = ANY($1::int8[])",
 		truncate:    "DELETE FROM " + n + " WHERE rid < $1",
 		appendLog:   s.appendSQL(n),
 		appendMany:  s.appendManySQL(n),

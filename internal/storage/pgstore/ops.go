@@ -113,7 +113,12 @@ func (tx *txn) send() (finish func(), apart int) {
 	queue := tx.queue
 	tx.queue, tx.queued, tx.unpushed = nil, 0, 0
 	rest := queue
-	if len(queue) >= minBulk {
+	switch {
+	case len(queue) < minBulk:
+	case tx.isSorted(queue):
+		tx.sendTogether(queue)
+		rest = nil
+	default:
 		rest = tx.sendBulk(queue)
 	}
 	for _, w := range rest {

@@ -92,7 +92,12 @@ func (tx *txn) sendPremises(p premises) {
 		tx.premises = p
 		return
 	}
-	p.asked, p.begun = true, time.Now()
+	p.begun = time.Now()
+	if list := tx.opts.Expect; tx.finishing && tx.opts.Inserting && len(list) == 1 && list[0].Value != nil {
+		tx.premises, tx.late = p, list[0]
+		return
+	}
+	p.asked = true
 	tx.premises = p
 	for _, e := range tx.opts.Expect {
 		found := c.add(tx.s.sql.getMeta, func(v [][]byte) {

@@ -76,9 +76,12 @@ type txn struct {
 
 	brief     bool // see brief.go
 	base      baseRecord
-	unchecked bool // it has queued unique keys without asking whether they are free
-	written   int  // records, if it is brief
+	late      *storage.Expectation // what is looked at with the commit's place
+	finishing bool                 // it begins only to commit
+	unchecked bool                 // it has queued unique keys without asking whether they are free
+	written   int                  // records, if it is brief
 
+	ahead    ahead
 	premises premises
 	present  []expected
 	ordered  orderedIDs
@@ -242,6 +245,12 @@ func (tx *txn) run(ctx context.Context) error {
 // failed notes that the PostgreSQL transaction is over.
 func (tx *txn) failed(ctx context.Context, err error) error {
 	switch state := stateOf(err); {
+	case state == stateUniqueViolation:
+		for _, b := range tx.bounds {
+			if b.hope == yes {
+				b.o.disappoint()
+			}
+		}
 	case state == stateDropped, state == stateUndefinedTable:
 		tx.s.syncer.stale.Store(true)
 	case state == stateNoSchema:
@@ -418,6 +427,7 @@ func (tx *txn) end(pos uint64) {
 		tx.held = false
 	}
 	tx.log, tx.queue, tx.appends, tx.records, tx.keys, tx.meta, tx.stashed, tx.bounds = nil, nil, nil, nil, nil, nil, nil, nil
+	tx.ahead = ahead{}
 	tx.s.openTxns.Add(-1)
 }
 
@@ -425,7 +435,7 @@ func (tx *txn) endConn(c *conn, pos uint64) {
 	if tx.begun && !tx.sent {
 		c.broken = true // its buffer holds half of a batch
 	}
-	if tx.sent && pos == 0 && !c.broken && c.status != 'I' {
+	if tx.sent && pos == 0 && !c.broken && (c.status != 'I' || len(c.batch) > 0) {
 		if tx.opts.ReadOnly || tx.writes == 0 && len(tx.claims) == 0 {
 			c.ending = true // goes with the next transaction's BEGIN
 		} else {

@@ -65,6 +65,7 @@ func (tx *txn) commitReading(ctx context.Context) (storage.Position, error) {
 
 // commitWrites sends everything that is left together with COMMIT.
 func (tx *txn) commitWrites(ctx context.Context, direct bool) (uint64, error) {
+	tx.finishing = true
 	if err := tx.start(ctx); err != nil {
 		return 0, err
 	}
@@ -98,6 +99,9 @@ func (tx *txn) commitWrites(ctx context.Context, direct bool) (uint64, error) {
 		return 0, tx.failed(ctx, err)
 	}
 	finish()
+	if tx.late != nil {
+		tx.late.Meet(tx.premises.begun)
+	}
 	last := tx.lastPos
 	tx.s.placed(tx.planned, last)
 	tx.s.syncer.note(last)
@@ -126,7 +130,7 @@ func (tx *txn) sendCommit() {
 	for _, t := range tx.cuts {
 		c.add(t.o.sql.truncate, nil, c.i8(int64(t.before)))
 	}
-	tx.sendPlace(nil)
+	tx.sendPlace(tx.late)
 }
 
 // placed notes the place in the order that a commit has got.

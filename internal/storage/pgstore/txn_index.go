@@ -41,6 +41,9 @@ func (tx *txn) putUnique(ctx context.Context, x storage.IndexID, w *op) error {
 		tx.unchecked = true
 		return tx.putFree(ctx, h, w)
 	}
+	if !h.known && tx.presumes(x, w.o) {
+		return tx.putFree(ctx, h, w)
+	}
 	if !h.known {
 		w.kind = opPutUnique
 		inserted, err := tx.insertKey(ctx, w)

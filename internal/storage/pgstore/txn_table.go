@@ -71,6 +71,10 @@ func (tx *txn) get(ctx context.Context, o *object, k recordKey) ([]byte, error) 
 		if err := tx.flush(ctx); err != nil {
 			return nil, err
 		}
+	case !known:
+		if doc, err := tx.foreseen(ctx, o, k); doc != nil || err != nil {
+			return doc, err
+		}
 	}
 	if err := tx.approach(ctx, k); err != nil {
 		return nil, err
@@ -264,6 +268,9 @@ func (tx *txn) lockRecord(ctx context.Context, o *object, k recordKey) error {
 		return nil
 	case absent:
 		return storage.ErrNotFound
+	}
+	if doc, err := tx.foreseen(ctx, o, k); doc != nil || err != nil {
+		return err
 	}
 	if err := tx.claim(ctx, tx.s.claims.hashRecord(k.t, k.id)); err != nil {
 		return err
