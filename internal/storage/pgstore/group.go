@@ -333,18 +333,24 @@ func (s *Store) groupCommitted(batch []*member, last uint64, times int) {
 // sendExpected queues the look at what members expect, unless it is only one thing, which
 // is returned.
 func (s *Store) sendExpected(c *conn, batch []*member) *storage.Expectation {
+	var list []*storage.Expectation
+	for _, m := range batch {
+		list = append(list, m.tx.opts.Expect...)
+	}
+	return s.sendLooks(c, list)
+}
+
+func (s *Store) sendLooks(c *conn, list []*storage.Expectation) *storage.Expectation {
 	if !s.config.Shared {
 		return nil
 	}
 	var present, missing []*storage.Expectation
-	for _, m := range batch {
-		for _, e := range m.tx.opts.Expect {
-			switch {
-			case e.Value == nil:
-				missing = append(missing, e)
-			case !slices.Contains(present, e):
-				present = append(present, e)
-			}
+	for _, e := range list {
+		switch {
+		case e.Value == nil:
+			missing = append(missing, e)
+		case !slices.Contains(present, e):
+			present = append(present, e)
 		}
 	}
 	switch {

@@ -93,8 +93,8 @@ func (tx *txn) sendPremises(p premises) {
 		return
 	}
 	p.begun = time.Now()
-	if list := tx.opts.Expect; tx.finishing && tx.opts.Inserting && len(list) == 1 && list[0].Value != nil {
-		tx.premises, tx.late = p, list[0]
+	if tx.finishing && tx.opts.Inserting {
+		tx.premises, tx.late = p, true
 		return
 	}
 	p.asked = true

@@ -76,10 +76,10 @@ type txn struct {
 
 	brief     bool // see brief.go
 	base      baseRecord
-	late      *storage.Expectation // what is looked at with the commit's place
-	finishing bool                 // it begins only to commit
-	unchecked bool                 // it has queued unique keys without asking whether they are free
-	written   int                  // records, if it is brief
+	finishing bool // it begins only to commit
+	late      bool // what is expected is looked at with the commit's place
+	unchecked bool // it has queued unique keys without asking whether they are free
+	written   int  // records, if it is brief
 
 	ahead    ahead
 	premises premises

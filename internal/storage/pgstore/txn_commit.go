@@ -99,8 +99,10 @@ func (tx *txn) commitWrites(ctx context.Context, direct bool) (uint64, error) {
 		return 0, tx.failed(ctx, err)
 	}
 	finish()
-	if tx.late != nil {
-		tx.late.Meet(tx.premises.begun)
+	if tx.late {
+		for _, e := range tx.opts.Expect {
+			e.Meet(tx.premises.begun)
+		}
 	}
 	last := tx.lastPos
 	tx.s.placed(tx.planned, last)
@@ -130,7 +132,11 @@ func (tx *txn) sendCommit() {
 	for _, t := range tx.cuts {
 		c.add(t.o.sql.truncate, nil, c.i8(int64(t.before)))
 	}
-	tx.sendPlace(tx.late)
+	var e *storage.Expectation
+	if tx.late {
+		e = tx.s.sendLooks(c, tx.opts.Expect)
+	}
+	tx.sendPlace(e)
 }
 
 // placed notes the place in the order that a commit has got.
