@@ -169,14 +169,18 @@ func runBulkWrite(ctx context.Context, c *Call) error {
 		return err
 	}
 	defer b.once.end()
+	wait := c.waitOnce(b.op, len(ops))
 	for i := 0; i < len(ops); {
 		n, stop, err := b.run(ctx, ops, i)
 		if err != nil {
-			return err
+			return wait(ctx, err)
 		}
 		if i += n; stop {
 			break
 		}
+	}
+	if err := wait(ctx, nil); err != nil {
+		return err
 	}
 	return b.reply(ctx, size)
 }

@@ -130,11 +130,12 @@ func (c *Call) runStatements(ctx context.Context, n int, count *atomic.Int64, re
 	}
 	defer once.end()
 	op, ordered := c.writeOp(ctx), c.BoolOr("ordered", true) || c.txn != nil
+	wait := c.waitOnce(op, n)
 	for i := range n {
 		retried, err := run(op, i)
 		if err != nil {
 			if err := res.fail(op, i, err); err != nil {
-				return err
+				return wait(ctx, err)
 			}
 			if ordered {
 				break
@@ -144,6 +145,9 @@ func (c *Call) runStatements(ctx context.Context, n int, count *atomic.Int64, re
 		if retried {
 			res.retried = append(res.retried, once.ids.at(i))
 		}
+	}
+	if err := wait(ctx, nil); err != nil {
+		return err
 	}
 	res.appendTo(c)
 	return nil

@@ -195,6 +195,23 @@ func (c *Call) writeOp(ctx context.Context) *database.Op {
 	return op
 }
 
+// waitOnce lets the statements of a command that has several wait for the disk together: in the function that is returned,
+// which is to be called when they have been run, with the failure that ends the command, if there is one, before it is
+// answered. It answers for those, too, that an earlier attempt has executed.
+func (c *Call) waitOnce(op *database.Op, statements int) (wait func(ctx context.Context, failure error) error) {
+	if statements < 2 || op.NoSync || op.Txn != nil {
+		return func(_ context.Context, failure error) error { return failure }
+	}
+	op.NoSync = true
+	return func(ctx context.Context, failure error) error {
+		op.NoSync = false
+		if err := c.Commands.cfg.DB.Engine().Sync(context.WithoutCancel(ctx)); failure == nil {
+			return err
+		}
+		return failure
+	}
+}
+
 var commonWriteFields = []Field{
 	{Name: "ordered", Kind: Bool}, {Name: "bypassDocumentValidation", Kind: SafeBool}, {Name: "stmtId", Kind: Int32},
 	{Name: "stmtIds", Kind: Array}, {Name: "collectionUUID", Kind: UUID}, {Name: "bypassEmptyTsReplacement", Kind: SafeBool},
