@@ -342,6 +342,7 @@ var errNoMatch = mongoerr.New(mongoerr.MergeStageNoMatchingDocument,
 func (t *data) Merge(ctx context.Context, ns Namespace, m pipeline.MergeOp) error {
 	op := *t.op
 	op.At = nil // it writes to the present state
+	op.NoSync = op.NoSync || op.Txn == nil
 	if m.Insert == nil && t.db.defined(t.op, ns) == nil {
 		if m.MustMatch {
 			return errNoMatch
@@ -373,6 +374,14 @@ func (t *data) Merge(ctx context.Context, ns Namespace, m pipeline.MergeOp) erro
 		}
 		return w.merged(ctx, found, doc)
 	})
+}
+
+// Merged implements pipeline.Data.
+func (t *data) Merged(ctx context.Context) error {
+	if t.op.NoSync || t.op.Txn != nil {
+		return nil
+	}
+	return t.db.engine.Sync(ctx)
 }
 
 // merged stores the new version of a document, its _id unchanged.

@@ -198,5 +198,5 @@ func (r *mapReducer) write(ctx context.Context, d *DB, op *Op, docs []bsonval.Do
 			return err
 		}
 	}
-	return nil
+	return t.Merged(ctx)
 }

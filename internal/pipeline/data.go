@@ -91,8 +91,10 @@ type Data interface {
 	// Out opens a writer that replaces a collection.
 	Out(ctx context.Context, o OutSpec) (Writer, error)
 
-	// Merge applies one document of $merge.
+	// Merge applies one document of $merge. It does not wait for the disk: Merged does, for
+	// all of them.
 	Merge(ctx context.Context, ns Namespace, m MergeOp) error
+	Merged(ctx context.Context) error
 }
 
 // GeoIndex is a geo index: its field and its kind, "2d" or "2dsphere".

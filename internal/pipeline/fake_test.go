@@ -188,6 +188,8 @@ func (w *fakeWriter) Commit(context.Context) error {
 }
 func (w *fakeWriter) Abort() { delete(w.f.colls, w.tmp) }
 
+func (f *fakeData) Merged(context.Context) error { return nil }
+
 func (f *fakeData) Merge(_ context.Context, ns Namespace, m MergeOp) error {
 	if m.MustInsert {
 		return f.insert(ns, m.Insert)

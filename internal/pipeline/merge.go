@@ -265,22 +265,30 @@ func (s *mergeStage) fill(ctx context.Context, in *input) (Source, error) {
 	if err := s.checkIndex(ctx, in.r.env.Data); err != nil {
 		return nil, err
 	}
+	failed := s.mergeAll(ctx, in)
+	if err := in.r.env.Data.Merged(ctx); failed == nil {
+		failed = err
+	}
+	return NewList(nil), failed
+}
+
+func (s *mergeStage) mergeAll(ctx context.Context, in *input) error {
 	var failed error
 	batch := 0
 	for {
 		d, err := in.nextBound(ctx)
 		if err == io.EOF {
-			return NewList(nil), failed
+			return failed
 		}
 		if err != nil {
-			return nil, err
+			return err
 		}
 		if err := s.merge(ctx, in.r, d); err != nil && failed == nil {
 			failed = err
 		}
 		if batch += len(d); batch >= maxMergeBatch {
 			if failed != nil {
-				return nil, failed
+				return failed
 			}
 			batch = 0
 		}
