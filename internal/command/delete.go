@@ -52,17 +52,21 @@ func (c *Call) deleteStatements() ([]database.DeleteStatement, error) {
 }
 
 func runDelete(ctx context.Context, c *Call) error {
-	statements, err := c.deleteStatements()
+	list, err := c.deleteStatements()
 	if err != nil {
 		return err
 	}
 	var res writeResult
-	return c.runStatements(ctx, len(statements), &c.Commands.stats.deletes, &res, func(op *database.Op, i int) (retried bool, err error) {
-		n, retried, err := c.once.delete(ctx, c.Database(), op, c.Namespace(), i, &statements[i])
-		if err == nil {
-			res.n += n
-		}
-		return retried, err
+	return c.runStatements(ctx, &c.Commands.stats.deletes, &res, &statements{
+		n:      len(list),
+		single: func(i int) (bsonval.Doc, bool) { return list[i].Filter, !list[i].Multi },
+		run: func(op *database.Op, i int) (retried bool, err error) {
+			n, retried, err := c.once.delete(ctx, c.Database(), op, c.Namespace(), i, &list[i])
+			if err == nil {
+				res.n += n
+			}
+			return retried, err
+		},
 	})
 }
 

@@ -103,36 +103,46 @@ func parseArrayFilters(v bsonval.Value) ([]bsonval.Doc, error) {
 }
 
 func runUpdate(ctx context.Context, c *Call) error {
-	statements, err := c.updateStatements()
+	list, err := c.updateStatements()
 	if err != nil {
 		return err
 	}
 	res := writeResult{hasModified: true}
-	return c.runStatements(ctx, len(statements), &c.Commands.stats.updates, &res, func(op *database.Op, i int) (retried bool, err error) {
-		got, retried, err := c.once.update(ctx, c.Database(), op, c.Namespace(), i, &statements[i])
-		if err == nil {
-			res.addUpdate(i, got)
-		}
-		return retried, err
+	return c.runStatements(ctx, &c.Commands.stats.updates, &res, &statements{
+		n:      len(list),
+		single: func(i int) (bsonval.Doc, bool) { return list[i].Filter, !list[i].Multi },
+		run: func(op *database.Op, i int) (retried bool, err error) {
+			got, retried, err := c.once.update(ctx, c.Database(), op, c.Namespace(), i, &list[i])
+			if err == nil {
+				res.addUpdate(i, got)
+			}
+			return retried, err
+		},
 	})
 }
 
-// runStatements runs the n statements of an update or a delete one after the other, counts them and replies. run adds
-// the outcome of one to res, and says whether it had been executed before.
-func (c *Call) runStatements(ctx context.Context, n int, count *atomic.Int64, res *writeResult, run func(op *database.Op, i int) (retried bool, err error)) error {
+// runStatements runs the statements of an update or a delete one after the other, counts them and replies.
+func (c *Call) runStatements(ctx context.Context, count *atomic.Int64, res *writeResult, list *statements) error {
 	if err := c.checkCollectionUUID(); err != nil {
 		return err
 	}
-	count.Add(int64(n))
-	once, err := c.beginOnce(ctx, n)
+	count.Add(int64(list.n))
+	once, err := c.beginOnce(ctx, list.n)
 	if err != nil {
 		return err
 	}
 	defer once.end()
 	op, ordered := c.writeOp(ctx), c.BoolOr("ordered", true) || c.txn != nil
-	wait := c.waitOnce(op, n)
-	for i := range n {
-		retried, err := run(op, i)
+	wait := c.waitOnce(op, list.n)
+	together := series{c: c, op: op, once: once}
+	for i := 0; i < list.n; {
+		ran, err := together.run(ctx, list, i, res)
+		if i += ran; ran > 0 {
+			continue
+		}
+		if err == nil {
+			err = list.next(op, once, i, res)
+		}
 		if err != nil {
 			if err := res.fail(op, i, err); err != nil {
 				return wait(ctx, err)
@@ -140,11 +150,8 @@ func (c *Call) runStatements(ctx context.Context, n int, count *atomic.Int64, re
 			if ordered {
 				break
 			}
-			continue
 		}
-		if retried {
-			res.retried = append(res.retried, once.ids.at(i))
-		}
+		i++
 	}
 	if err := wait(ctx, nil); err != nil {
 		return err
@@ -202,6 +209,14 @@ var errMultiRetry = mongoerr.New(mongoerr.InvalidOptions, "Cannot use (or reques
 // do runs fn with an operation that stores the statement's outcome with its transaction. outcome returns it, nil for a
 // statement that changed nothing and so need not be remembered.
 func (o *once) do(op *database.Op, i int, outcome func(*database.Outcome) []byte, fn func() error) error {
+	if op.InSeries() {
+		op.Outcome = database.Outcome{}
+		err := fn()
+		if b := outcome(&op.Outcome); b != nil && err == nil {
+			o.r.Add(o.ids.at(i), b)
+		}
+		return err
+	}
 	op.BeforeCommit = func(ctx context.Context, txn storage.Txn) error {
 		o.r.Discard()
 		if b := outcome(&op.Outcome); b != nil {

@@ -239,6 +239,10 @@ type Op struct {
 	Expect    func() []*storage.Expectation
 	Committed func()
 
+	// Statement is the number of the statement that is under way in its command.
+	Statement int
+
+	series   *series           // that its writes are part of; nil for none
 	wrote    bool              // something may have been committed, in a shared store
 	defs     *catalog.Snapshot // that the operation goes by, in a shared store
 	used     []usedDefinition  // of them

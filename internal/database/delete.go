@@ -29,7 +29,7 @@ func (d *DB) Delete(ctx context.Context, op *Op, ns Namespace, s *DeleteStatemen
 	} else {
 		n, err = d.deleteFirst(ctx, op, ns, s, c)
 	}
-	d.Metrics.Deleted.Add(n)
+	d.count(op, &d.Metrics.Deleted, n)
 	return n, err
 }
 

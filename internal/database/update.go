@@ -121,7 +121,7 @@ func (d *DB) Update(ctx context.Context, op *Op, ns Namespace, s *UpdateStatemen
 		res, err = d.updateFirst(ctx, op, ns, u)
 		u.release(d)
 	}
-	d.Metrics.Updated.Add(res.Modified)
+	d.count(op, &d.Metrics.Updated, res.Modified)
 	return res, err
 }
 

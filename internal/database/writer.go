@@ -115,6 +115,9 @@ func (d *DB) write(ctx context.Context, op *Op, ns Namespace, hope hope, fn func
 	if op.Txn != nil {
 		return op.Txn.write(ctx, op, ns, fn)
 	}
+	if op.series != nil {
+		return op.series.write(ctx, op, ns, fn)
+	}
 	w := d.newWriter()
 	defer d.release(w)
 	for attempt := 0; ; attempt++ {

@@ -341,6 +341,22 @@ type AheadLocker interface {
 	// Lock, in this order. Getting one may lock the next ones, too. Nothing else changes if
 	// something else is done. The ids must not change afterwards.
 	LockAhead(t TableID, ids []RecordID)
+
+	// LookupAhead looks several keys of a unique index up that are going to be asked for. It
+	// returns their records, 0 for none, as LookupUnique will.
+	LookupAhead(ctx context.Context, x IndexID, keys [][]byte) ([]RecordID, error)
+}
+
+// Distant is an engine on another server: what it is asked for together takes little more time
+// than one thing.
+type Distant interface {
+	IsDistant() bool
+}
+
+// IsDistant says whether an engine is on another server.
+func IsDistant(e Engine) bool {
+	d, ok := e.(Distant)
+	return ok && d.IsDistant()
 }
 
 // Savepoint is a mark in a transaction's writes.

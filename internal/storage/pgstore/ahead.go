@@ -21,6 +21,8 @@ type ahead struct {
 	t    storage.TableID
 	ids  []storage.RecordID          // not asked for yet
 	docs map[storage.RecordID][]byte // locked and not asked for yet
+
+	found map[entryKey]storage.RecordID // by LookupAhead; 0 for none
 }
 
 var _ storage.AheadLocker = (*txn)(nil)
@@ -28,8 +30,46 @@ var _ storage.AheadLocker = (*txn)(nil)
 // LockAhead tells which records the transaction is going to get and to lock, in this order.
 func (tx *txn) LockAhead(t storage.TableID, ids []storage.RecordID) {
 	if !tx.brief && tx.at == nil && !tx.opts.ReadOnly {
-		tx.ahead = ahead{t: t, ids: ids}
+		tx.ahead.t, tx.ahead.ids, tx.ahead.docs = t, ids, nil
 	}
+}
+
+// LookupAhead looks several keys up that are going to be asked for.
+func (tx *txn) LookupAhead(ctx context.Context, x storage.IndexID, keys [][]byte) ([]storage.RecordID, error) {
+	if err := tx.enter(ctx); err != nil {
+		return nil, err
+	}
+	defer tx.s.gate.RUnlock()
+	ids := make([]storage.RecordID, len(keys))
+	o, ok, err := tx.object(ctx, kindIndex, uint32(x))
+	if err != nil || !ok || !o.unique {
+		return ids, err
+	}
+	if err := tx.flush(ctx); err != nil {
+		return nil, err
+	}
+	if err := tx.start(ctx); err != nil {
+		return nil, err
+	}
+	tx.nreads = untracked
+	numbers, stored := array{elem: oidInt8}, array{elem: oidBytea}
+	for i, key := range keys {
+		if len(key) <= maxKey {
+			numbers.addInt(int64(i))
+			stored.add(key)
+		}
+	}
+	tx.c.add(o.sql.lookupMany, func(v [][]byte) { ids[int64Of(v[0])] = storage.RecordID(int64Of(v[1])) }, numbers.bytes(), stored.bytes())
+	if err := tx.run(ctx); err != nil {
+		return nil, err
+	}
+	tx.ahead.found = make(map[entryKey]storage.RecordID, len(keys))
+	for i, key := range keys {
+		if len(key) <= maxKey {
+			tx.ahead.found[entryKey{x, string(key)}] = ids[i]
+		}
+	}
+	return ids, nil
 }
 
 // foreseen returns a record if it was told of: then it is claimed, locked and read, and the

@@ -255,6 +255,12 @@ func (tx *txn) presumes(x storage.IndexID, o *object) bool {
 	return b.hope == yes
 }
 
+// isAbsent says whether LookupAhead has not found a key.
+func (tx *txn) isAbsent(x storage.IndexID, key []byte) bool {
+	id, looked := tx.ahead.found[entryKey{x, string(key)}]
+	return looked && id == 0
+}
+
 // free says whether a key is above all those of its index that the transaction
 // does not know by itself.
 func (tx *txn) free(x storage.IndexID, key []byte) bool {

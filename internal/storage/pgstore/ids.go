@@ -53,7 +53,7 @@ type objectSQL struct {
 	put, putOld, putUnique, removeEntry, lookup, holder                                                                 string
 	insertMany, putNew, putMany, maxKey                                                                                 string
 	updateMany, updateSeen, removeMany, setMany, dropMany                                                               string // see group.go
-	lockMany, updateAll, removeAll                                                                                      string // see ahead.go
+	lockMany, lookupMany, updateAll, removeAll                                                                          string // see ahead.go
 }
 
 type objectKey struct {
@@ -120,6 +120,7 @@ func (s *Store) newIndex(id, table uint32, unique bool, at, docs place) *object 
 		removeEntry: "DELETE FROM " + n + " WHERE key = $1 AND rid = $2 RETURNING bits",
 		lookup:      "SELECT x.rid, t.doc FROM " + n + " x LEFT JOIN " + o.docs + " t ON t.rid = x.rid WHERE x.key = $1",
 		lookupIf:    "SELECT x.rid, t.doc, " + s.sql.valueOf + " FROM " + n + " x LEFT JOIN " + o.docs + " t ON t.rid = x.rid WHERE x.key = $1",
+		lookupMany:  "SELECT v.n, x.rid FROM unnest($1::int8[], $2::bytea[]) AS v(n, key) JOIN " + n + " x ON x.key = v.key",
 		holder:      "SELECT rid FROM " + n + " WHERE key = $1 FOR UPDATE SKIP LOCKED",
 	}
 	return o

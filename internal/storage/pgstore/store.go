@@ -243,6 +243,9 @@ func (s *Store) Sync(ctx context.Context) error {
 // that is closed when it grows.
 func (s *Store) Durable() (uint64, <-chan struct{}) { return s.syncer.watch() }
 
+// IsDistant says that PostgreSQL is another process, if not on another host.
+func (s *Store) IsDistant() bool { return true }
+
 // Visible returns the time up to which commits are known to be visible.
 func (s *Store) Visible() uint64 { return s.syncer.newest() }
 

@@ -41,7 +41,7 @@ func (tx *txn) putUnique(ctx context.Context, x storage.IndexID, w *op) error {
 		tx.unchecked = true
 		return tx.putFree(ctx, h, w)
 	}
-	if !h.known && tx.presumes(x, w.o) {
+	if !h.known && tx.isAbsent(x, w.key) || !h.known && tx.presumes(x, w.o) {
 		return tx.putFree(ctx, h, w)
 	}
 	if !h.known {
@@ -169,11 +169,13 @@ func (tx *txn) LookupUnique(ctx context.Context, x storage.IndexID, key []byte) 
 	if !o.unique {
 		return 0, fmt.Errorf("storage: lookup in index %d, which is not unique", x)
 	}
-	var own *holding
-	if tx.keys != nil {
-		own = tx.keys[entryKey{x, string(key)}]
-	}
+	own := tx.keys[entryKey{x, string(key)}]
+	ahead, looked := tx.ahead.found[entryKey{x, string(key)}]
 	switch {
+	case own == nil && looked && ahead == 0:
+		return 0, storage.ErrNotFound
+	case own == nil && looked:
+		return ahead, nil
 	case own != nil && own.known && own.holder == 0:
 		return 0, storage.ErrNotFound
 	case own != nil && own.known:

@@ -1,0 +1,201 @@
+package pgshared
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"testing"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+
+	"github.com/archelon-db/archelon/test/harness"
+)
+
+// Commands with many statements run these in series: together, until one fails.
+
+// randomStatements are those of an update, or of a delete: by _id and by other fields, of few
+// and of many documents, with upserts and with errors.
+func randomStatements(rng *rand.Rand) (command, argument string, list bson.A) {
+	filter := func() (f bson.D, byID bool) {
+		switch id := rng.IntN(60); rng.IntN(12) {
+		case 0:
+			return d("k", rng.IntN(8)), false
+		case 1:
+			return d("u", rng.IntN(80)), false
+		case 2:
+			return d("_id", id, "k", rng.IntN(8)), true
+		default:
+			return d("_id", id), true
+		}
+	}
+	n := 1 + rng.IntN(40)
+	if rng.IntN(3) == 0 {
+		for range n {
+			limit := 1
+			if rng.IntN(30) == 0 {
+				limit = 0
+			}
+			f, _ := filter()
+			list = append(list, d("q", f, "limit", limit))
+		}
+		return "delete", "deletes", list
+	}
+	for range n {
+		f, byID := filter()
+		s := d("q", f)
+		switch rng.IntN(10) {
+		case 0:
+			s = with(s, "u", d("k", rng.IntN(8), "u", rng.IntN(4000))) // the whole document
+		case 1:
+			s = with(s, "u", d("$set", d("u", rng.IntN(80)))) // may be there already
+		case 2:
+			s = with(s, "u", bson.A{d("$set", d("s", d("$add", bson.A{"$k", 1})))})
+		case 3:
+			s = with(s, "u", d("$inc", d("word", 1))) // fails where it is a word
+		case 4:
+			s = with(s, "u", d("$set", d("word", "w")))
+		default:
+			s = with(s, "u", d("$inc", d("k", 1, "n", 1)))
+		}
+		if byID && rng.IntN(3) == 0 {
+			s = with(s, "upsert", true)
+		} else if rng.IntN(30) == 0 && s[1].Value != nil {
+			if u, ok := s[1].Value.(bson.D); ok && u[0].Key[0] == '$' {
+				s = with(s, "multi", true)
+			}
+		}
+		list = append(list, s)
+	}
+	return "update", "updates", list
+}
+
+// TestSeries runs the same commands of many statements on PostgreSQL and in memory, where each
+// statement stands for itself, and compares the replies and what is there after them.
+func TestSeries(t *testing.T) {
+	t.Parallel()
+	addr := harness.FreeAddr(t)
+	memory := harness.StartWith(t, harness.Build(t), addr, nil, "--listen", addr, "--storage", "memory")
+	p := &pair{t: t, url: storeURL(t)}
+	served := p.serve()
+	wires := [2]*wireClient{dial(t, memory), dial(t, served)}
+	both := func(cmd bson.D) (out [2]map[string]any) {
+		t.Helper()
+		for i, w := range wires {
+			reply, err := w.c.Call(harness.Msg(0, harness.Doc(t, with(cmd, "$db", "d")))) // run takes errors of statements for its own
+			must(t, err)
+			var got bson.M
+			must(t, bson.Unmarshal(reply, &got))
+			if got["ok"] != 1.0 {
+				t.Fatalf("%v: %v", cmd, got)
+			}
+			for _, k := range []string{"opTime", "electionId", "$clusterTime", "operationTime", "recoveryToken"} {
+				delete(got, k)
+			}
+			out[i] = got
+		}
+		return out
+	}
+	both(d("create", "c"))
+	both(d("createIndexes", "c", "indexes", bson.A{d("key", d("u", 1), "name", "u", "unique", true, "sparse", true), d("key", d("k", 1, "n", -1), "name", "k")}))
+	seed := rand.Uint64()
+	rng := rand.New(rand.NewPCG(seed, 1))
+	number := int64(0)
+	for round := range 150 {
+		command, argument, list := randomStatements(rng)
+		cmd := d(command, "c", argument, list, "ordered", rng.IntN(2) == 0)
+		again := false
+		if rng.IntN(2) == 0 {
+			number++
+			again = true
+			for _, s := range list {
+				for _, e := range s.(bson.D) {
+					again = again && (e.Key != "multi" && (e.Key != "limit" || e.Value != 0))
+				}
+			}
+			if again {
+				cmd = with(cmd, "lsid", lsid(2), "txnNumber", number)
+			}
+		}
+		replies := both(cmd)
+		if a, b := fmt.Sprint(replies[0]), fmt.Sprint(replies[1]); a != b {
+			t.Fatalf("seed %d, round %d: %v\nin memory:     %s\non PostgreSQL: %s", seed, round, cmd, a, b)
+		}
+		if again {
+			replies = both(cmd)
+			if a, b := fmt.Sprint(replies[0]), fmt.Sprint(replies[1]); a != b {
+				t.Fatalf("seed %d, round %d, again: %v\nin memory:     %s\non PostgreSQL: %s", seed, round, cmd, a, b)
+			}
+		}
+		there := both(d("find", "c", "sort", d("_id", 1), "batchSize", 1000))
+		if a, b := fmt.Sprint(there[0]["cursor"]), fmt.Sprint(there[1]["cursor"]); a != b {
+			t.Fatalf("seed %d, round %d: after %v\nin memory:     %s\non PostgreSQL: %s", seed, round, cmd, a, b)
+		}
+	}
+	c := p.to(served)
+	validate(t, c, "c")
+	if kept, n := count(t, c.Database("d").Collection("c")); kept != n {
+		t.Errorf("%d documents, %d counted", n, kept)
+	}
+}
+
+// TestSeriesMeet lets clients of both processes add to the same documents, many in one command,
+// alone and in transactions: what they were told adds up.
+func TestSeriesMeet(t *testing.T) {
+	t.Parallel()
+	p := start(t)
+	const docs, workers, rounds, size = 30, 4, 12, 40
+	ctx := context30(t)
+	setUp := p.to(p.a).Database("d").Collection("c")
+	var list []any
+	for i := range docs {
+		list = append(list, d("_id", i, "n", 0))
+	}
+	check(t)(setUp.InsertMany(ctx, list))
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	added, modified := 0, int64(0)
+	for w := range workers {
+		client := p.to([]*harness.Server{p.a, p.b}[w%2])
+		coll := client.Database("d").Collection("c")
+		wg.Go(func() {
+			rng := rand.New(rand.NewPCG(uint64(w), 5))
+			for range rounds {
+				var models []mongo.WriteModel
+				for range size {
+					models = append(models, mongo.NewUpdateOneModel().SetFilter(d("_id", rng.IntN(docs))).SetUpdate(d("$inc", d("n", 1))))
+				}
+				write := func(ctx context.Context) (any, error) { return coll.BulkWrite(ctx, models) }
+				var out any
+				var err error
+				if w < 2 {
+					out, err = write(ctx)
+				} else {
+					var session *mongo.Session
+					if session, err = client.StartSession(); err == nil {
+						out, err = session.WithTransaction(ctx, write, options.Transaction())
+						session.EndSession(ctx)
+					}
+				}
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				mu.Lock()
+				added, modified = added+size, modified+out.(*mongo.BulkWriteResult).ModifiedCount
+				mu.Unlock()
+			}
+		})
+	}
+	wg.Wait()
+	cur, err := setUp.Aggregate(ctx, bson.A{d("$group", d("_id", nil, "n", d("$sum", "$n")))})
+	must(t, err)
+	var sum []struct{ N int }
+	must(t, errors.Join(cur.All(ctx, &sum)))
+	if len(sum) != 1 || sum[0].N != added || modified != int64(added) {
+		t.Errorf("the documents have %v, %d were added, %d told", sum, added, modified)
+	}
+}
