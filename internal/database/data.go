@@ -339,17 +339,44 @@ var errNoMatch = mongoerr.New(mongoerr.MergeStageNoMatchingDocument,
 	"$merge could not find a matching document in the target collection for at least one document in the source collection")
 
 // Merge implements pipeline.Data.
-func (t *data) Merge(ctx context.Context, ns Namespace, m pipeline.MergeOp) error {
+func (t *data) Merge(ctx context.Context, ns Namespace, ops []pipeline.MergeOp) error {
 	op := *t.op
 	op.At = nil // it writes to the present state
 	op.NoSync = op.NoSync || op.Txn == nil
+	if len(ops) > 1 && op.Txn == nil && t.db.IsDistant() {
+		filters := make([]bsonval.Doc, len(ops))
+		for i := range ops {
+			filters[i] = ops[i].Filter
+		}
+		done, err := t.db.Together(ctx, &op, ns, filters, func() error {
+			for i := range ops {
+				if err := t.merge(ctx, &op, ns, &ops[i]); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if done || err != nil {
+			return err
+		}
+	}
+	var failed error
+	for i := range ops {
+		if err := t.merge(ctx, &op, ns, &ops[i]); err != nil && failed == nil {
+			failed = err
+		}
+	}
+	return failed
+}
+
+func (t *data) merge(ctx context.Context, op *Op, ns Namespace, m *pipeline.MergeOp) error {
 	if m.Insert == nil && t.db.defined(t.op, ns) == nil {
 		if m.MustMatch {
 			return errNoMatch
 		}
 		return nil // and the collection is not created for nothing
 	}
-	return t.db.writeCreating(ctx, &op, ns, oneRecord, func(w *writer) error {
+	return t.db.writeCreating(ctx, op, ns, oneRecord, func(w *writer) error {
 		if m.MustInsert {
 			return w.insertOne(ctx, m.Insert)
 		}

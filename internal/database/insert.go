@@ -102,6 +102,9 @@ func (w *writer) insertOne(ctx context.Context, doc bsonval.Doc) error {
 	if err := w.validate(ctx, doc, nil); err != nil {
 		return err
 	}
+	if w.op.series != nil { // an error ends it
+		return w.insert(ctx, doc)
+	}
 	save := w.txn.Savepoint()
 	count, bytes, marks, oldest := w.count, w.bytes, len(w.marks), w.oldest
 	err = w.insert(ctx, doc)

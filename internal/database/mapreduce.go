@@ -39,6 +39,9 @@ type MapReduce struct {
 // stages.
 const mapReduceLimit = pipeline.DefaultMemoryLimit
 
+// mergeChunk is how many results are handed over together.
+const mergeChunk = 100
+
 // mapReducer runs the functions of one mapReduce in one JavaScript session.
 type mapReducer struct {
 	m      *MapReduce
@@ -181,10 +184,11 @@ func (r *mapReducer) write(ctx context.Context, d *DB, op *Op, docs []bsonval.Do
 		}
 		return w.Commit(ctx)
 	}
+	ops := make([]pipeline.MergeOp, 0, len(docs))
 	for _, doc := range docs {
 		id := doc.Lookup("_id")
 		filter := bsonval.NewBuilder().StartDoc("_id").Value("$eq", id).End().Build()
-		merge := pipeline.MergeOp{Filter: filter, Insert: doc, Update: func(old bsonval.Doc) (bsonval.Doc, error) {
+		ops = append(ops, pipeline.MergeOp{Filter: filter, Insert: doc, Update: func(old bsonval.Doc) (bsonval.Doc, error) {
 			if r.m.Out == OutMerge {
 				return doc, nil
 			}
@@ -193,8 +197,10 @@ func (r *mapReducer) write(ctx context.Context, d *DB, op *Op, docs []bsonval.Do
 				v, err = r.finalize(ctx, id, v)
 			}
 			return bsonval.NewBuilder().Value("_id", id).Value("value", v).Build(), err
-		}}
-		if err := t.Merge(ctx, r.m.Target, merge); err != nil {
+		}})
+	}
+	for some := range slices.Chunk(ops, mergeChunk) {
+		if err := t.Merge(ctx, r.m.Target, some); err != nil {
 			return err
 		}
 	}

@@ -91,9 +91,9 @@ type Data interface {
 	// Out opens a writer that replaces a collection.
 	Out(ctx context.Context, o OutSpec) (Writer, error)
 
-	// Merge applies one document of $merge. It does not wait for the disk: Merged does, for
-	// all of them.
-	Merge(ctx context.Context, ns Namespace, m MergeOp) error
+	// Merge applies some documents of $merge, each by itself, and returns the first failure;
+	// the others are done all the same. It does not wait for the disk: Merged does, for all.
+	Merge(ctx context.Context, ns Namespace, ops []MergeOp) error
 	Merged(ctx context.Context) error
 }
 

@@ -190,7 +190,15 @@ func (w *fakeWriter) Abort() { delete(w.f.colls, w.tmp) }
 
 func (f *fakeData) Merged(context.Context) error { return nil }
 
-func (f *fakeData) Merge(_ context.Context, ns Namespace, m MergeOp) error {
+func (f *fakeData) Merge(_ context.Context, ns Namespace, ops []MergeOp) error {
+	var failed error
+	for _, m := range ops {
+		note(&failed, f.merge(ns, m))
+	}
+	return failed
+}
+
+func (f *fakeData) merge(ns Namespace, m MergeOp) error {
 	if m.MustInsert {
 		return f.insert(ns, m.Insert)
 	}

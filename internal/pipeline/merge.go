@@ -274,20 +274,36 @@ func (s *mergeStage) fill(ctx context.Context, in *input) (Source, error) {
 
 func (s *mergeStage) mergeAll(ctx context.Context, in *input) error {
 	var failed error
-	batch := 0
+	var ops []MergeOp
+	batch, size := 0, 0
+	flush := func() {
+		if len(ops) > 0 {
+			note(&failed, in.r.env.Data.Merge(ctx, s.ns, ops))
+		}
+		clear(ops)
+		ops, size = ops[:0], 0
+	}
 	for {
 		d, err := in.nextBound(ctx)
-		if err == io.EOF {
+		if err != nil {
+			flush()
+			if err != io.EOF {
+				return err
+			}
 			return failed
 		}
+		op, err := s.merge(in.r, d.Clone())
 		if err != nil {
-			return err
+			flush()
+			note(&failed, err)
+		} else {
+			ops, size = append(ops, op), size+len(d)
 		}
-		if err := s.merge(ctx, in.r, d); err != nil && failed == nil {
-			failed = err
+		if len(ops) >= mergeOps || size >= mergeBytes {
+			flush()
 		}
 		if batch += len(d); batch >= maxMergeBatch {
-			if failed != nil {
+			if flush(); failed != nil {
 				return failed
 			}
 			batch = 0
@@ -295,11 +311,25 @@ func (s *mergeStage) mergeAll(ctx context.Context, in *input) error {
 	}
 }
 
+// note keeps the first error.
+func note(first *error, err error) {
+	if *first == nil {
+		*first = err
+	}
+}
+
+// mergeOps and mergeBytes bound the documents that are handed over together.
+const (
+	mergeOps   = 100
+	mergeBytes = 1 << 20
+)
+
 // maxMergeBatch is the size of a batch of writes in bytes. As MongoDB does, an
 // error ends the pipeline at the end of its batch only.
 const maxMergeBatch = 16 << 20
 
-func (s *mergeStage) merge(ctx context.Context, r *run, d bsonval.Doc) error {
+// merge is what a document does, which may be kept.
+func (s *mergeStage) merge(r *run, d bsonval.Doc) (op MergeOp, err error) {
 	complete := d
 	if d.Lookup("_id").IsMissing() && r.env.NewObjectID != nil {
 		complete = prependID(d, bsonval.ObjectID(r.env.NewObjectID()))
@@ -315,11 +345,16 @@ func (s *mergeStage) merge(ctx context.Context, r *run, d bsonval.Doc) error {
 			if v.Type() == bsonval.TypeArray {
 				code = 51185
 			}
-			return mongoerr.New(code, "$merge write error: 'on' field '%s' cannot be missing, null, undefined or an array", f)
+			return op, mongoerr.New(code, "$merge write error: 'on' field '%s' cannot be missing, null, undefined or an array", f)
 		}
-		filter.StartDoc(f).Value("$eq", v).End()
+		switch v.Type() {
+		case bsonval.TypeObjectID, bsonval.TypeString, bsonval.TypeInt32, bsonval.TypeInt64, bsonval.TypeDouble, bsonval.TypeDate:
+			filter.Value(f, v)
+		default:
+			filter.StartDoc(f).Value("$eq", v).End()
+		}
 	}
-	op := MergeOp{Filter: filter.Build()}
+	op.Filter = filter.Build()
 	switch s.notMatched {
 	case "insert":
 		op.Insert = complete
@@ -331,7 +366,7 @@ func (s *mergeStage) merge(ctx context.Context, r *run, d bsonval.Doc) error {
 	}
 	op.MustInsert = s.matched == "fail"
 	op.Update = s.updater(r, d)
-	return r.env.Data.Merge(ctx, s.ns, op)
+	return op, nil
 }
 
 // updater is how the existing document changes.
