@@ -70,7 +70,7 @@ func (b *indexBuild) names() []string {
 func (b *indexBuild) run(ctx context.Context) error {
 	op := b.db.NewOp(ctx)
 	op.NoSync = true
-	hope := onlyNew
+	hope := hopeful
 	for {
 		more, err := b.batch(ctx, op, hope)
 		if catalog.IsStale(err) {
@@ -86,7 +86,7 @@ func (b *indexBuild) run(ctx context.Context) error {
 			}
 			continue // a writer that began before the guard was taken, or a key that is there
 		}
-		hope = onlyNew
+		hope = hopeful
 		if err != nil || !more {
 			return err
 		}
@@ -163,7 +163,7 @@ func (b *indexBuild) batch(ctx context.Context, op *Op, hope hope) (more bool, e
 // buildOptions are those of a batch's transaction, which keeps the writers of other
 // processes out.
 func (d *DB) buildOptions(snap *catalog.Snapshot, coll *catalog.Collection, hope hope) storage.TxnOptions {
-	o := storage.TxnOptions{NoSync: true, Inserting: hope == onlyNew}
+	o := storage.TxnOptions{NoSync: true, Hopeful: hope == hopeful}
 	if d.shared {
 		o.Expect, o.Alone, o.ConflictWait = snap.Version(), []storage.TableID{coll.Table}, conflictWait
 	}

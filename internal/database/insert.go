@@ -54,7 +54,7 @@ func (d *DB) insertBatch(ctx context.Context, op *Op, ns Namespace, docs []bsonv
 	total *InsertResult,
 ) (taken int, stop bool, err error) {
 	var res InsertResult
-	hope := onlyNew
+	hope := hopeful
 	if len(docs) == 1 {
 		hope = oneRecord
 	}

@@ -50,6 +50,7 @@ func (d *DB) Together(ctx context.Context, op *Op, ns Namespace, filters []bsonv
 	w := d.newWriter()
 	defer d.release(w)
 	w.reset(d, op)
+	w.hope = hopeful
 	ran, s := false, &series{w: w, ns: ns}
 	err = d.writeOnce(ctx, ns, w, func(w *writer) error {
 		if w.coll.Capped != nil {

@@ -224,7 +224,7 @@ func (d *DB) cappedWatched(snap *catalog.Snapshot) []*catalog.Collection {
 // collection.
 func (d *DB) writeOptions(w *writer, snap *catalog.Snapshot) storage.TxnOptions {
 	op, coll := w.op, w.coll
-	o := storage.TxnOptions{NoSync: op.NoSync, ConflictWait: conflictWait, Brief: w.hope == oneRecord, Inserting: w.hope == onlyNew}
+	o := storage.TxnOptions{NoSync: op.NoSync, ConflictWait: conflictWait, Brief: w.hope == oneRecord, Hopeful: w.hope == hopeful}
 	if !d.shared {
 		return o
 	}

@@ -312,7 +312,7 @@ func (d *DB) inBatches(ctx context.Context, op *Op, ns Namespace, ids []storage.
 		if n == len(ids) {
 			batch = op // the last commit makes all of them durable
 		}
-		err := d.write(ctx, batch, ns, none, func(w *writer) (err error) {
+		err := d.write(ctx, batch, ns, hopeful, func(w *writer) (err error) {
 			if a, ok := w.txn.(storage.AheadLocker); ok && n > 1 {
 				a.LockAhead(w.coll.Table, ids[:n])
 			}

@@ -93,7 +93,7 @@ type hope byte
 const (
 	none      hope = iota
 	oneRecord      // storage.TxnOptions.Brief
-	onlyNew        // storage.TxnOptions.Inserting
+	hopeful        // storage.TxnOptions.Hopeful
 )
 
 // multikeyMark is a mark that a transaction made.

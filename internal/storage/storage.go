@@ -178,11 +178,11 @@ type TxnOptions struct {
 	// slower, not wrong.
 	Brief bool
 
-	// Inserting says that the transaction only adds records and entries, and that its caller
-	// runs it again without Inserting if it fails with ErrWriteConflict. An engine may then
-	// find out later whether unique keys are free, and whether what is expected is so: a
-	// *DuplicateKeyError or *StaleError may come as ErrWriteConflict.
-	Inserting bool
+	// Hopeful says that the transaction's caller runs it again without Hopeful if it fails with
+	// ErrWriteConflict. An engine may then find out late whether unique keys are free, and
+	// whether what is expected is so: a *DuplicateKeyError or *StaleError may come as
+	// ErrWriteConflict.
+	Hopeful bool
 
 	// Hold is a table that the transaction is going to write, 0 for none. In a shared
 	// store it is held from before the snapshot to the end of the transaction against

@@ -240,10 +240,10 @@ func (tx *txn) boundOf(x storage.IndexID, o *object) *bound {
 	return b
 }
 
-// presumes says whether a transaction that only inserts takes the keys of an index to be
+// presumes says whether a hopeful transaction takes the keys of an index to be
 // free: it does unless that was wrong lately.
 func (tx *txn) presumes(x storage.IndexID, o *object) bool {
-	if !tx.opts.Inserting {
+	if !tx.opts.Hopeful {
 		return false
 	}
 	b := tx.boundOf(x, o)

@@ -31,7 +31,7 @@ func insertKeys(t *testing.T, tx storage.Txn, from, to int) error {
 // TestPush inserts so much that it is on its way before it is committed, and takes it back,
 // meets what is there already or what another process has inserted meanwhile, and commits.
 func TestPush(t *testing.T) {
-	for name, opts := range map[string]storage.TxnOptions{"ordinary": {}, "inserting": {Inserting: true}} {
+	for name, opts := range map[string]storage.TxnOptions{"ordinary": {}, "hopeful": {Hopeful: true}} {
 		t.Run(name, func(t *testing.T) { testPush(t, opts) })
 	}
 }

@@ -93,7 +93,7 @@ func (tx *txn) sendPremises(p premises) {
 		return
 	}
 	p.begun = time.Now()
-	if tx.finishing && tx.opts.Inserting {
+	if tx.finishing && tx.opts.Hopeful {
 		tx.premises, tx.late = p, true
 		return
 	}
