@@ -135,6 +135,7 @@ type bulk struct {
 	op      *database.Op
 	targets []bulkTarget
 	ordered bool
+	series  series
 
 	results    []bsonval.Doc
 	errorsOnly bool
@@ -170,6 +171,7 @@ func runBulkWrite(ctx context.Context, c *Call) error {
 	}
 	defer b.once.end()
 	wait := c.waitOnce(b.op, len(ops))
+	b.series = series{c: c, op: b.op, once: b.once}
 	for i := 0; i < len(ops); {
 		n, stop, err := b.run(ctx, ops, i)
 		if err != nil {
@@ -192,31 +194,73 @@ func (b *bulk) run(ctx context.Context, ops []bulkOp, i int) (n int, stop bool, 
 	if err := b.checkUUID(target); err != nil {
 		return 1, b.ordered, b.fail(i, err)
 	}
-	switch o := &ops[i]; {
-	case o.update != nil:
-		b.c.Commands.stats.updates.Add(1)
+	if ops[i].insert != nil {
+		return b.insert(ctx, ops, i)
+	}
+	next := func(i int) error { return b.change(ctx, target.ns, &ops[i], i) }
+	if !b.series.isOff() {
+		before := *b
+		n, err = b.series.run(ctx, target.ns, seriesOf(ops[i:]), i, next, func() {
+			before.series = b.series
+			*b = before
+		})
+	}
+	if n == 0 && err == nil {
+		n, err = 1, next(i)
+	}
+	for _, o := range ops[i : i+max(n, 1)] {
+		if o.update != nil {
+			b.c.Commands.stats.updates.Add(1)
+		} else {
+			b.c.Commands.stats.deletes.Add(1)
+		}
+	}
+	if err != nil {
+		return 1, b.ordered, b.fail(i, err)
+	}
+	return n, false, nil
+}
+
+// seriesOf returns the filters of the first operations, as far as they each change one document of the same collection.
+func seriesOf(ops []bulkOp) []bsonval.Doc {
+	var filters []bsonval.Doc
+	for i := range min(len(ops), seriesSize) {
+		switch o := &ops[i]; {
+		case o.target != ops[0].target:
+			return filters
+		case o.update != nil && !o.update.Multi:
+			filters = append(filters, o.update.Filter)
+		case o.delete != nil && !o.delete.Multi:
+			filters = append(filters, o.delete.Filter)
+		default:
+			return filters
+		}
+	}
+	return filters
+}
+
+// change runs operation i, which is an update or a delete.
+func (b *bulk) change(ctx context.Context, ns database.Namespace, o *bulkOp, i int) error {
+	if o.update != nil {
 		if b.c.Commands.replicated {
 			b.op.Env.ClusterTime = b.c.Commands.clock.Time()
 		}
-		res, retried, err := b.once.update(ctx, b.c.Database(), b.op, target.ns, i, o.update)
+		res, retried, err := b.once.update(ctx, b.c.Database(), b.op, ns, i, o.update)
 		if err != nil {
-			return 1, b.ordered, b.fail(i, err)
+			return err
 		}
 		b.note(i, retried)
 		b.updated(i, res)
-		return 1, false, nil
-	case o.delete != nil:
-		b.c.Commands.stats.deletes.Add(1)
-		n, retried, err := b.once.delete(ctx, b.c.Database(), b.op, target.ns, i, o.delete)
-		if err != nil {
-			return 1, b.ordered, b.fail(i, err)
-		}
-		b.note(i, retried)
-		b.deleted += n
-		b.add(bsonval.NewBuilder().Double("ok", 1).Int32("idx", int32(i)).Int32("n", int32(n)).Build())
-		return 1, false, nil
+		return nil
 	}
-	return b.insert(ctx, ops, i)
+	n, retried, err := b.once.delete(ctx, b.c.Database(), b.op, ns, i, o.delete)
+	if err != nil {
+		return err
+	}
+	b.note(i, retried)
+	b.deleted += n
+	b.add(bsonval.NewBuilder().Double("ok", 1).Int32("idx", int32(i)).Int32("n", int32(n)).Build())
+	return nil
 }
 
 // insert runs the inserts that follow each other, from operation i on.

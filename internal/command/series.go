@@ -57,25 +57,25 @@ type series struct {
 	failures int
 }
 
-// run runs statements from i on and returns how many: 0 if the next one is to be run by itself.
-func (s *series) run(ctx context.Context, list *statements, i int, res *writeResult) (ran int, err error) {
-	if s.failures >= seriesFailures || !s.c.Database().IsDistant() {
-		return 0, nil
-	}
-	filters := list.filters(i)
+// isOff says whether statements are to be run by themselves.
+func (s *series) isOff() bool { return s.failures >= seriesFailures || !s.c.Database().IsDistant() }
+
+// run runs statements from i on, as many as there are filters, with next, and returns how many: 0 if the next one is to
+// be run by itself. undo takes back what next has noted.
+func (s *series) run(ctx context.Context, ns database.Namespace, filters []bsonval.Doc, i int, next func(i int) error, undo func()) (ran int, err error) {
 	if s.op.Txn != nil { // one storage transaction as it is
 		if i%seriesSize != 0 || len(filters) < 2 {
 			return 0, nil
 		}
-		return 0, s.c.Database().Foresee(ctx, s.op, s.c.Namespace(), filters)
+		return 0, s.c.Database().Foresee(ctx, s.op, ns, filters)
 	}
 	for len(filters) > 1 {
-		before, failed := *res, -1
+		failed := -1
 		s.once.join(s.op)
-		done, err := s.c.Database().Together(ctx, s.op, s.c.Namespace(), filters, func() error {
+		done, err := s.c.Database().Together(ctx, s.op, ns, filters, func() error {
 			for j := i; j < i+len(filters); j++ {
 				s.op.Statement = j
-				if err := list.next(s.op, s.once, j, res); err != nil {
+				if err := next(j); err != nil {
 					failed = j
 					return err
 				}
@@ -86,7 +86,7 @@ func (s *series) run(ctx context.Context, list *statements, i int, res *writeRes
 		if done {
 			return len(filters), nil
 		}
-		*res = before
+		undo()
 		if err != nil {
 			return 0, err
 		}

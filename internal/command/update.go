@@ -136,12 +136,16 @@ func (c *Call) runStatements(ctx context.Context, count *atomic.Int64, res *writ
 	wait := c.waitOnce(op, list.n)
 	together := series{c: c, op: op, once: once}
 	for i := 0; i < list.n; {
-		ran, err := together.run(ctx, list, i, res)
+		next, ran, err := func(i int) error { return list.next(op, once, i, res) }, 0, error(nil)
+		if !together.isOff() {
+			before := *res
+			ran, err = together.run(ctx, c.Namespace(), list.filters(i), i, next, func() { *res = before })
+		}
 		if i += ran; ran > 0 {
 			continue
 		}
 		if err == nil {
-			err = list.next(op, once, i, res)
+			err = next(i)
 		}
 		if err != nil {
 			if err := res.fail(op, i, err); err != nil {

@@ -62,6 +62,13 @@
 // in rows (tallies.go), and the processes know each other and one of them does what
 // only one should (members.go). Elsewhere it shows in few places; look for DB.shared.
 //
+// # Engines on other servers
+//
+// What costs little in an embedded engine is a journey in another one (storage.Distant).
+// The transactions say ahead what they are going to do (storage.AheadLocker, storage.TxnOptions), and the
+// statements of a command, and the documents of $merge, are done in series (series.go),
+// with the same outcome as one by one.
+//
 // # Who may use which index
 //
 // A query shape is a command without its values. Index filters (indexfilter.go,

@@ -73,6 +73,28 @@ func randomStatements(rng *rand.Rand) (command, argument string, list bson.A) {
 	return "update", "updates", list
 }
 
+// bulkOf is statements as operations of bulkWrite.
+func bulkOf(list bson.A) (ops bson.A) {
+	for _, s := range list {
+		op := d("delete", 0)
+		for _, e := range s.(bson.D) {
+			switch e.Key {
+			case "q":
+				op = with(op, "filter", e.Value)
+			case "u":
+				op[0].Key = "update"
+				op = with(op, "updateMods", e.Value)
+			case "limit":
+				op = with(op, "multi", e.Value == 0)
+			default:
+				op = with(op, e.Key, e.Value)
+			}
+		}
+		ops = append(ops, op)
+	}
+	return ops
+}
+
 // isRetryable says whether each of the statements is about one document.
 func isRetryable(list bson.A) bool {
 	for _, s := range list {
@@ -97,7 +119,11 @@ func TestSeries(t *testing.T) {
 	both := func(cmd bson.D) (out [2]map[string]any) {
 		t.Helper()
 		for i, w := range wires {
-			reply, err := w.c.Call(harness.Msg(0, harness.Doc(t, with(cmd, "$db", "d")))) // run takes errors of statements for its own
+			db := "d"
+			if cmd[0].Key == "bulkWrite" {
+				db = "admin"
+			}
+			reply, err := w.c.Call(harness.Msg(0, harness.Doc(t, with(cmd, "$db", db)))) // run takes errors of statements for its own
 			must(t, err)
 			var got bson.M
 			must(t, bson.Unmarshal(reply, &got))
@@ -124,6 +150,9 @@ func TestSeries(t *testing.T) {
 	for round := range 150 {
 		command, argument, list := randomStatements(rng)
 		cmd := d(command, "c", argument, list, "ordered", rng.IntN(2) == 0)
+		if rng.IntN(3) == 0 {
+			cmd = d("bulkWrite", 1, "ops", bulkOf(list), "nsInfo", bson.A{d("ns", "d.c")}, "ordered", rng.IntN(2) == 0)
+		}
 		if rng.IntN(2) == 0 && isRetryable(list) {
 			number++
 			cmd = with(cmd, "lsid", lsid(2), "txnNumber", number)
