@@ -60,7 +60,7 @@ var mustDiffer = []struct {
 	{"dbStats", "storageSize", kind}, {"dbStats", "freeStorageSize", skip}, {"dbStats", "indexSize", kind}, {"dbStats", "totalSize", kind},
 	{"dbStats", "fsUsedSize", skip}, {"dbStats", "fsTotalSize", skip}, {"dbStats", "indexFreeStorageSize", skip},
 	{"dbStats", "totalFreeStorageSize", skip}, {"createIndexes", "commitQuorum", skip},
-	{"validate", "uuid", kind}, {"validate", "indexDetails", skip}, {"validate", "validationFailed", skip},
+	{"dataSize", "millis", kind}, {"validate", "uuid", kind}, {"validate", "indexDetails", skip}, {"validate", "validationFailed", skip},
 
 	// defaults are told with when they were set and looked at
 	{"getDefaultRWConcern", "updateOpTime", kind}, {"getDefaultRWConcern", "updateWallClockTime", kind},
