@@ -60,6 +60,16 @@ type series struct {
 // isOff says whether statements are to be run by themselves.
 func (s *series) isOff() bool { return s.failures >= seriesFailures || !s.c.Database().IsDistant() }
 
+// some runs statements from i on, and returns how many: 0 if the next one is to be run by itself.
+func (s *series) some(ctx context.Context, list *statements, i int, res *writeResult) (ran int, err error) {
+	if list.n < 2 || s.isOff() {
+		return 0, nil
+	}
+	before := *res
+	next := func(i int) error { return list.next(s.op, s.once, i, res) }
+	return s.run(ctx, s.c.Namespace(), list.filters(i), i, next, func() { *res = before })
+}
+
 // run runs statements from i on, as many as there are filters, with next, and returns how many: 0 if the next one is to
 // be run by itself. undo takes back what next has noted.
 func (s *series) run(ctx context.Context, ns database.Namespace, filters []bsonval.Doc, i int, next func(i int) error, undo func()) (ran int, err error) {

@@ -136,16 +136,9 @@ func (c *Call) runStatements(ctx context.Context, count *atomic.Int64, res *writ
 	wait := c.waitOnce(op, list.n)
 	together := series{c: c, op: op, once: once}
 	for i := 0; i < list.n; {
-		next, ran, err := func(i int) error { return list.next(op, once, i, res) }, 0, error(nil)
-		if !together.isOff() {
-			before := *res
-			ran, err = together.run(ctx, c.Namespace(), list.filters(i), i, next, func() { *res = before })
-		}
-		if i += ran; ran > 0 {
-			continue
-		}
-		if err == nil {
-			err = next(i)
+		ran, err := together.some(ctx, list, i, res)
+		if ran == 0 && err == nil {
+			err = list.next(op, once, i, res)
 		}
 		if err != nil {
 			if err := res.fail(op, i, err); err != nil {
@@ -155,7 +148,7 @@ func (c *Call) runStatements(ctx context.Context, count *atomic.Int64, res *writ
 				break
 			}
 		}
-		i++
+		i += max(ran, 1)
 	}
 	if err := wait(ctx, nil); err != nil {
 		return err
