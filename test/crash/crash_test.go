@@ -30,6 +30,7 @@ const (
 type journal struct {
 	inserted int64 // documents 1 to inserted were acknowledged
 	counter  int64 // last acknowledged value of the counter
+	several  int64 // the same of those that are written by one command
 }
 
 func TestKill(t *testing.T) {
@@ -121,6 +122,15 @@ func write(ctx context.Context, db *mongo.Database, w int, j *journal) error {
 			return unlessBroken(err)
 		}
 		j.counter = n
+		var several []mongo.WriteModel // in one command, which waits for the disk once
+		for i := range severals {
+			several = append(several, mongo.NewUpdateOneModel().SetFilter(bson.D{{Key: "_id", Value: severalID(w, i)}}).
+				SetUpdate(bson.D{{Key: "$set", Value: bson.D{{Key: "n", Value: n}}}}).SetUpsert(true))
+		}
+		if _, err := db.Collection("counters").BulkWrite(ctx, several); err != nil {
+			return unlessBroken(err)
+		}
+		j.several = n
 		if n%5 == 0 {
 			_, err = db.Collection("docs").UpdateOne(ctx, bson.D{{Key: "_id", Value: key}}, bson.D{{Key: "$set", Value: bson.D{{Key: "group", Value: -1}}}})
 			if err != nil {
@@ -129,6 +139,11 @@ func write(ctx context.Context, db *mongo.Database, w int, j *journal) error {
 		}
 	}
 }
+
+// severals is how many statements a command of several has.
+const severals = 3
+
+func severalID(w, i int) string { return fmt.Sprintf("several %d %d", w, i) }
 
 // unlessBroken drops the errors that a killed server causes.
 func unlessBroken(err error) error {
@@ -203,6 +218,16 @@ func verifyWriter(ctx context.Context, db *mongo.Database, w int, j *journal) er
 	}
 	if counter.N < j.counter || counter.N > j.inserted {
 		return fmt.Errorf("counter %d, acknowledged %d, last insert %d", counter.N, j.counter, j.inserted)
+	}
+	for i := range severals {
+		var counter struct{ N int64 }
+		err = db.Collection("counters").FindOne(ctx, bson.D{{Key: "_id", Value: severalID(w, i)}}).Decode(&counter)
+		if err != nil && !errors.Is(err, mongo.ErrNoDocuments) {
+			return err
+		}
+		if counter.N < j.several || counter.N > j.inserted {
+			return fmt.Errorf("counter %d of several is at %d, acknowledged %d, last insert %d", i, counter.N, j.several, j.inserted)
+		}
 	}
 	j.inserted, j.counter = n, counter.N
 	return nil

@@ -25,8 +25,11 @@ const (
 	recovery = 10 * time.Second
 )
 
-// load is writers at work: each inserts documents {_id: "w-n"} and, after each, raises its counter to n. They know
-// what was acknowledged, and note the codes of the errors they get.
+// severals is how many statements a command of several has.
+const severals = 3
+
+// load is writers at work: each inserts documents {_id: "w-n"} and, after each, raises its counter to n, and several
+// more in one command. They know what was acknowledged, and note the codes of the errors they get.
 type load struct {
 	coll *mongo.Collection
 	stop context.CancelFunc
@@ -63,6 +66,14 @@ func (l *load) write(ctx context.Context, w int) {
 		if err == nil {
 			_, err = l.coll.UpdateOne(ctx, bson.D{{Key: "_id", Value: fmt.Sprint("counter ", w)}}, bson.D{{Key: "$max", Value: bson.D{{Key: "count", Value: n}}}},
 				options.UpdateOne().SetUpsert(true))
+		}
+		if err == nil {
+			var several []mongo.WriteModel
+			for i := range severals {
+				several = append(several, mongo.NewUpdateOneModel().SetFilter(bson.D{{Key: "_id", Value: fmt.Sprintf("several %d %d", w, i)}}).
+					SetUpdate(bson.D{{Key: "$max", Value: bson.D{{Key: "count", Value: n}}}}).SetUpsert(true))
+			}
+			_, err = l.coll.BulkWrite(ctx, several)
 		}
 		if err == nil {
 			l.done[w].Store(n)
@@ -174,6 +185,14 @@ func (l *load) check(t *testing.T, allowed ...int) {
 		}
 		if found != n || counter.Count < n || counter.Count > n+1 {
 			t.Errorf("writer %d: %d rounds were acknowledged, there are %d documents, and the counter is at %d", w, n, found, counter.Count)
+		}
+		for i := range severals {
+			if err := l.coll.FindOne(ctx, bson.D{{Key: "_id", Value: fmt.Sprintf("several %d %d", w, i)}}).Decode(&counter); err != nil {
+				t.Fatal(err)
+			}
+			if counter.Count < n || counter.Count > n+1 {
+				t.Errorf("writer %d: %d rounds were acknowledged, and counter %d of several is at %d", w, n, i, counter.Count)
+			}
 		}
 	}
 	validate(t, l.coll)

@@ -97,7 +97,17 @@ func reach(t *testing.T, counter *atomic.Int64, n int64) {
 // write is one operation of a writer.
 func write(ctx context.Context, client *mongo.Client, told *tally, w, i, accounts int) error {
 	db := client.Database("d")
-	switch i % 3 {
+	switch i % 4 {
+	case 3:
+		var several []mongo.WriteModel
+		for range 5 {
+			several = append(several, mongo.NewUpdateOneModel().SetFilter(d("_id", w)).SetUpdate(d("$inc", d("n", 1))),
+				mongo.NewUpdateOneModel().SetFilter(d("_id", fmt.Sprint("several ", i, w))).SetUpdate(d("$inc", d("n", 1))).SetUpsert(true))
+		}
+		if _, err := db.Collection("counters").BulkWrite(ctx, several); err != nil {
+			return fmt.Errorf("several increments: %w", err)
+		}
+		told.increments.Add(5)
 	case 0:
 		if _, err := db.Collection("counters").UpdateOne(ctx, d("_id", w), d("$inc", d("n", 1))); err != nil {
 			return fmt.Errorf("increment: %w", err)
