@@ -29,6 +29,11 @@ func TestPlans(t *testing.T) {
 	commit(t, tx)
 	table, unique, multi := s.ids.all[objectKey{kindTable, 1}], s.ids.all[objectKey{kindIndex, 1}], s.ids.all[objectKey{kindIndex, 2}]
 	id := binary.BigEndian.AppendUint64(nil, 77)
+	ids, keys := array{elem: oidInt8}, array{elem: oidBytea}
+	for _, n := range []int{30, 10, 20} {
+		ids.addInt(int64(n))
+		keys.add(benchKey(n))
+	}
 	var got strings.Builder
 	for _, c := range []struct {
 		name  string
@@ -45,6 +50,10 @@ func TestPlans(t *testing.T) {
 		{"range of 20, with records", unique.scan(scanShape{fetch: true, lower: true}), 20, [][]byte{benchKey(700)}},
 		{"sorted backwards, first 20", multi.scan(scanShape{fetch: true, reverse: true}), 20, nil},
 		{"continued behind an entry", multi.scan(scanShape{fetch: true, after: true}), 20, [][]byte{benchKey(5), id}},
+		{"records claimed together", table.sql.lockMany, 0, [][]byte{ids.bytes()}},
+		{"keys looked up together", unique.sql.lookupMany, 0, [][]byte{ids.bytes(), keys.bytes()}},
+		{"records changed together", table.sql.updateAll, 0, [][]byte{ids.bytes(), keys.bytes()}},
+		{"records removed together", table.sql.removeAll, 0, [][]byte{ids.bytes()}},
 		{"covered count", multi.scan(scanShape{lower: true, upper: true}), 0, [][]byte{benchKey(10), benchKey(20)}},
 	} {
 		fmt.Fprintf(&got, "== %s\n%s\n", c.name, explain(t, s, c.sql, c.limit, c.args))
