@@ -242,8 +242,12 @@ func seriesOf(ops []bulkOp) []bsonval.Doc {
 // change runs operation i, which is an update or a delete.
 func (b *bulk) change(ctx context.Context, ns database.Namespace, o *bulkOp, i int) error {
 	if o.update != nil {
-		if b.c.Commands.replicated {
-			b.op.Env.ClusterTime = b.c.Commands.clock.Time()
+		switch clock := b.c.Commands.clock; {
+		case !b.c.Commands.replicated:
+		case b.op.InSeries(): // its commit, which lets time go on, is still to come
+			b.op.Env.ClusterTime = clock.Next(1)
+		default:
+			b.op.Env.ClusterTime = clock.Time()
 		}
 		res, retried, err := b.once.update(ctx, b.c.Database(), b.op, ns, i, o.update)
 		if err != nil {
