@@ -90,7 +90,7 @@ func (s *Scan) openEntries(ctx context.Context) (bool, error) {
 	case s.narrowed:
 		s.narrowed, s.sample = false, sample{}
 	}
-	r.Likely, r.Loose = s.likely(), s.Loose
+	r.Likely, r.Loose = s.likely(), s.Loose && !p.Covered // which may have to read records for themselves
 	it, err := s.view.txn.ScanIndex(ctx, p.Index.ID, r)
 	if err != nil {
 		return false, err
