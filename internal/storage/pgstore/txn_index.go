@@ -41,7 +41,7 @@ func (tx *txn) putUnique(ctx context.Context, x storage.IndexID, w *op) error {
 		tx.unchecked = true
 		return tx.putFree(ctx, h, w)
 	}
-	if !h.known && tx.isAbsent(x, w.key) || !h.known && tx.presumes(x, w.o) {
+	if !h.known && (tx.isAbsent(x, w.key) || tx.presumes(x, w.o)) {
 		return tx.putFree(ctx, h, w)
 	}
 	if !h.known {
