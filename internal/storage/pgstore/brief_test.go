@@ -439,13 +439,19 @@ func TestBriefCut(t *testing.T) {
 	}
 }
 
-// TestPoints asks for many records at once, while some who ask give up.
+// TestPoints asks for many records and keys at once, for some of them twice and for some that
+// are not there, while some who ask give up.
 func TestPoints(t *testing.T) {
 	a, _ := openTwo(t)
 	var ids [50]storage.RecordID
 	for i := range ids {
 		ids[i] = insertOne(t, a, strconv.Itoa(i))
 	}
+	keys := a.Begin(storage.TxnOptions{})
+	for i, id := range ids {
+		must(t, keys.PutEntry(t.Context(), 1, benchKey(i), id, nil))
+	}
+	commit(t, keys)
 	var answers atomic.Int64
 	var wg sync.WaitGroup
 	for w := range 16 {
@@ -456,16 +462,13 @@ func TestPoints(t *testing.T) {
 				if w%4 == 0 {
 					time.AfterFunc(time.Duration(rng.Int64N(300_000)), cancel)
 				}
-				i := rng.IntN(len(ids))
-				tx := a.Begin(storage.TxnOptions{ReadOnly: true, Single: true})
-				doc, err := tx.Get(ctx, 1, ids[i])
+				err := askPoint(ctx, a, ids[:], rng.IntN(len(ids)+5), rng.IntN(2) == 0)
 				switch {
-				case err == nil && string(doc) == strconv.Itoa(i):
+				case err == nil:
 					answers.Add(1)
-				case w%4 != 0 || err == nil || !errors.Is(err, context.Canceled):
-					t.Errorf("asked for %d: %q, %v", i, doc, err)
+				case w%4 != 0 || !errors.Is(err, context.Canceled):
+					t.Error(err)
 				}
-				tx.Rollback()
 				cancel()
 			}
 		})
@@ -474,4 +477,31 @@ func TestPoints(t *testing.T) {
 	if n := answers.Load(); n < 16*3/4*200 {
 		t.Errorf("%d answers", n)
 	}
+}
+
+// askPoint reads the record of a number by its id or by its key. There is none for numbers beyond the ids.
+func askPoint(ctx context.Context, s *Store, ids []storage.RecordID, i int, byKey bool) error {
+	tx := s.Begin(storage.TxnOptions{ReadOnly: true, Single: true})
+	defer tx.Rollback()
+	id, want := ids[len(ids)-1]+storage.RecordID(i), storage.ErrNotFound
+	if i < len(ids) {
+		id, want = ids[i], nil
+	}
+	if byKey {
+		found, err := tx.LookupUnique(ctx, 1, benchKey(i))
+		if errors.Is(err, context.Canceled) {
+			return err
+		}
+		if err != want || err == nil && found != id {
+			return fmt.Errorf("looked key %d up: %d instead of %d, %w", i, found, id, err)
+		}
+	}
+	doc, err := tx.Get(ctx, 1, id)
+	if errors.Is(err, context.Canceled) {
+		return err
+	}
+	if err != want || err == nil && string(doc) != strconv.Itoa(i) {
+		return fmt.Errorf("asked for %d: %q, %w", i, doc, err)
+	}
+	return nil
 }

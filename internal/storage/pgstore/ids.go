@@ -49,11 +49,11 @@ type object struct {
 
 // objectSQL are the statements on an object that need no further text.
 type objectSQL struct {
-	get, getIf, lookupIf, lock, exists, insert, update, remove, truncate, appendLog, appendMany, commitLog, commitLogIf string
-	put, putOld, putUnique, removeEntry, lookup, holder                                                                 string
-	insertMany, putNew, putMany, maxKey                                                                                 string
-	updateMany, updateSeen, removeMany, setMany, dropMany                                                               string // see group.go
-	lockMany, lookupMany, updateAll, removeAll                                                                          string // see ahead.go
+	get, getIf, getAny, lookupIf, lookupAny, lock, exists, insert, update, remove, truncate, appendLog, appendMany, commitLog, commitLogIf string
+	put, putOld, putUnique, removeEntry, lookup, holder                                                                                    string
+	insertMany, putNew, putMany, maxKey                                                                                                    string
+	updateMany, updateSeen, removeMany, setMany, dropMany                                                                                  string // see group.go
+	lockMany, lookupMany, updateAll, removeAll                                                                                             string // see ahead.go
 }
 
 type objectKey struct {
@@ -76,6 +76,7 @@ func (s *Store) newTable(id uint32, at place) *object {
 	o.sql = objectSQL{
 		get:         "SELECT doc FROM " + n + " WHERE rid = $1",
 		getIf:       "SELECT doc, " + s.sql.valueOf + " FROM " + n + " WHERE rid = $1",
+		getAny:      "SELECT rid, doc FROM " + n + " WHERE rid = ANY($1::int8[])",
 		lock:        "SELECT doc FROM " + n + " WHERE rid = $1 FOR UPDATE SKIP LOCKED",
 		exists:      "SELECT 1::int8 FROM " + n + " WHERE rid = $1",
 		insert:      "INSERT INTO " + n + " (rid, doc) VALUES ($1, $2)",
@@ -120,6 +121,7 @@ func (s *Store) newIndex(id, table uint32, unique bool, at, docs place) *object 
 		removeEntry: "DELETE FROM " + n + " WHERE key = $1 AND rid = $2 RETURNING bits",
 		lookup:      "SELECT x.rid, t.doc FROM " + n + " x LEFT JOIN " + o.docs + " t ON t.rid = x.rid WHERE x.key = $1",
 		lookupIf:    "SELECT x.rid, t.doc, " + s.sql.valueOf + " FROM " + n + " x LEFT JOIN " + o.docs + " t ON t.rid = x.rid WHERE x.key = $1",
+		lookupAny:   "SELECT x.key, x.rid, t.doc FROM " + n + " x LEFT JOIN " + o.docs + " t ON t.rid = x.rid WHERE x.key = ANY($1::bytea[])",
 		lookupMany:  "SELECT v.n, x.rid FROM unnest($1::int8[], $2::bytea[]) AS v(n, key) JOIN " + n + " x ON x.key = v.key",
 		holder:      "SELECT rid FROM " + n + " WHERE key = $1 FOR UPDATE SKIP LOCKED",
 	}

@@ -50,6 +50,8 @@ func TestPlans(t *testing.T) {
 		{"range of 20, with records", unique.scan(scanShape{fetch: true, lower: true}), 20, [][]byte{benchKey(700)}},
 		{"sorted backwards, first 20", multi.scan(scanShape{fetch: true, reverse: true}), 20, nil},
 		{"continued behind an entry", multi.scan(scanShape{fetch: true, after: true}), 20, [][]byte{benchKey(5), id}},
+		{"records by ids", table.sql.getAny, 0, [][]byte{ids.bytes()}},
+		{"keys of a unique index", unique.sql.lookupAny, 0, [][]byte{keys.bytes()}},
 		{"records claimed together", table.sql.lockMany, 0, [][]byte{ids.bytes()}},
 		{"keys looked up together", unique.sql.lookupMany, 0, [][]byte{ids.bytes(), keys.bytes()}},
 		{"records changed together", table.sql.updateAll, 0, [][]byte{ids.bytes(), keys.bytes()}},

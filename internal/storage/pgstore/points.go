@@ -15,11 +15,13 @@ import (
 // it, questions gather, and travel together.
 const maxAskers = 2
 
+// maxTogether is how many questions one statement answers.
+const maxTogether = 64
+
 // question looks for one row, in no transaction of its own.
 type question struct {
-	sql    string
-	sqlIf  string // sql with one more argument and column: a meta key and its value
-	arg    []byte
+	o      *object
+	arg    []byte                 // the record's id, or the key of the unique index
 	expect []*storage.Expectation // looked at together with the row, or after it
 
 	row   [][]byte // the answer, nil if there is none
@@ -163,7 +165,7 @@ func (p *points) send(ctx context.Context, batch []*question) error {
 	c.end()
 	if q := batch[0]; len(batch) == 1 && len(q.expect) == 1 && q.expect[0].Value != nil {
 		begun := time.Now()
-		c.add(q.sqlIf, q.receive, q.arg, q.expect[0].Key)
+		c.add(q.o.pointIf(), q.receive, q.arg, q.expect[0].Key)
 		if err := c.run(ctx); err != nil {
 			return err
 		}
@@ -172,9 +174,7 @@ func (p *points) send(ctx context.Context, batch []*question) error {
 		}
 		q.row = nil // if there was no row, nothing was seen of what is expected
 	}
-	for _, q := range batch {
-		c.add(q.sql, q.receive, q.arg)
-	}
+	queue(c, batch)
 	var l looks
 	for _, q := range batch {
 		for _, e := range q.expect {
@@ -188,6 +188,45 @@ func (p *points) send(ctx context.Context, batch []*question) error {
 		q.wrong = l.wrong(q.expect)
 	}
 	return nil
+}
+
+// queue queues the statements that find what is asked: one for questions about the same table
+// or index. It may change the order of the batch.
+func queue(c *conn, batch []*question) {
+	for len(batch) > 0 {
+		n := 1
+		for i := 1; i < len(batch) && n < maxTogether; i++ {
+			if batch[i].o == batch[0].o {
+				batch[n], batch[i] = batch[i], batch[n]
+				n++
+			}
+		}
+		if n == 1 {
+			c.add(batch[0].o.point(), batch[0].receive, batch[0].arg)
+		} else {
+			queueTogether(c, batch[:n])
+		}
+		batch = batch[n:]
+	}
+}
+
+// queueTogether queues the statement for several questions about the same table or index.
+func queueTogether(c *conn, batch []*question) {
+	o := batch[0].o
+	sql, keys := o.sql.getAny, array{elem: oidInt8}
+	if o.kind == kindIndex {
+		sql, keys = o.sql.lookupAny, array{elem: oidBytea}
+	}
+	for _, q := range batch {
+		keys.add(q.arg)
+	}
+	c.add(sql, func(v [][]byte) {
+		for _, q := range batch {
+			if bytes.Equal(q.arg, v[0]) {
+				q.receive(v[1:])
+			}
+		}
+	}, keys.bytes())
 }
 
 func (q *question) receive(v [][]byte) {
@@ -236,12 +275,17 @@ func (o *object) point() string {
 	return o.sql.lookup
 }
 
+// pointIf is point with one more argument and column: a meta key and its value.
+func (o *object) pointIf() string {
+	if o.kind == kindTable {
+		return o.sql.getIf
+	}
+	return o.sql.lookupIf
+}
+
 // ask is point outside of a PostgreSQL transaction.
 func (tx *txn) ask(ctx context.Context, o *object, arg []byte) ([][]byte, error) {
-	q := &question{sql: o.sql.get, sqlIf: o.sql.getIf, arg: arg}
-	if o.kind == kindIndex {
-		q.sql, q.sqlIf = o.sql.lookup, o.sql.lookupIf
-	}
+	q := &question{o: o, arg: arg}
 	if tx.s.config.Shared {
 		tx.askExpected()
 		q.expect = tx.opts.Expect
