@@ -58,7 +58,7 @@ type storeSQL struct {
 	getMeta, putMeta, putOldMeta, dropMeta  string
 	scanMeta, scanMetaUpTo, lockCommit, ddl string
 	block                                   string
-	objects, setPlace, rename               string
+	objects, setPlace, rename, missing      string
 	namespace, addNamespace                 string
 	valueOf, expectAll, putMetaMany         string
 	emptyNamespaces, dropNamespace          string
@@ -92,6 +92,7 @@ func (s *Store) prepareSQL() {
 			"RETURNING next",
 		ddl:     "SELECT nextval('" + n + ".ddl')",
 		objects: "SELECT ascii(kind)::int8, id, tbl, uniq::int::int8, namespace, relation FROM " + n + ".ids WHERE dropped IS NULL ORDER BY kind",
+		missing: missingSQL(n),
 		setPlace: "UPDATE " + n + ".ids SET namespace = $3, relation = $4, database = $5, collection = $6, index_name = $7 " +
 			"WHERE kind = $1 AND id = $2",
 		rename:       "UPDATE " + n + ".ids SET database = $2, collection = $3 WHERE kind = 't' AND id = $1",

@@ -258,6 +258,9 @@ func (tx *txn) failed(ctx context.Context, err error) error {
 	case tx.at != nil && (state == stateInvalidSnapshot || state == stateUndefinedObject):
 		err = mongoerr.New(mongoerr.SnapshotUnavailable, "the snapshot is gone: PostgreSQL has been started again: %v", err)
 	}
+	if isMissing(err) {
+		err = tx.s.missing(ctx, err)
+	}
 	err = translate(ctx, err)
 	tx.fail = err
 	if errors.Is(err, storage.ErrWriteConflict) {
