@@ -2,12 +2,15 @@ package copier
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
 	"strings"
 
+	"github.com/archelon-db/archelon/egress"
 	"github.com/archelon-db/archelon/internal/bsonval"
+	"github.com/archelon-db/archelon/internal/mongoerr"
 	"github.com/archelon-db/archelon/internal/progress"
 )
 
@@ -42,13 +45,13 @@ func (r *run) begin(ctx context.Context) error {
 	if err := refuse(l); err != nil {
 		return err
 	}
+	if err := r.distinguish(ctx); err != nil {
+		return err
+	}
 	for _, x := range l.items {
 		if err := r.vacate(ctx, x.namespace, r.cfg.Drop || r.replaceable[x.namespace.String()]); err != nil {
 			return err
 		}
-	}
-	if err := r.dst.do(ctx, stateDB, bsonval.NewBuilder().Str("drop", stateNS).Build()); err != nil && !gone(err) {
-		return err
 	}
 	cs := make([]*collection, 0, len(l.items))
 	for _, x := range l.collections() {
@@ -68,6 +71,24 @@ func (r *run) begin(ctx context.Context) error {
 	}
 	r.st.since = l.at
 	return r.st.enter(ctx, phaseCopy, 0)
+}
+
+// distinguish makes sure that nothing is dropped whose only copy it is: several processes can have the same data (routers
+// of a cluster, processes that share a storage), so it writes something to the target and looks for it at the source.
+func (r *run) distinguish(ctx context.Context) error {
+	mark := "mark/" + rand.Text()
+	if err := r.st.save(ctx, bsonval.NewBuilder().Str("_id", mark).Build()); err != nil {
+		return err
+	}
+	body := bsonval.NewBuilder().Str("find", stateNS).StartDoc("filter").Str("_id", mark).End().Build()
+	docs, err := r.src.all(ctx, stateDB, body)
+	if egress.CodeOf(err) == mongoerr.Unauthorized { // of a user who reads a part of the source
+		err = nil
+	}
+	if err == nil && len(docs) > 0 {
+		err = errSame
+	}
+	return errors.Join(err, r.drop(ctx, namespace{stateDB, stateNS}))
 }
 
 // refuse names what cannot be copied.

@@ -81,6 +81,9 @@ func orDiscard(w io.Writer) io.Writer {
 	return w
 }
 
+// errSame refuses what would have nothing to copy, and could drop what it should.
+var errSame = errors.New("source and target are the same server, or have the same data")
+
 func (r *run) connect(ctx context.Context) error {
 	var err error
 	if r.src, err = open(ctx, r.cfg.From, "source"); err != nil {
@@ -93,7 +96,7 @@ func (r *run) connect(ctx context.Context) error {
 	if r.src.same(r.dst) {
 		r.src.close()
 		r.dst.close()
-		return errors.New("source and target are the same server")
+		return errSame
 	}
 	r.streams = r.src.replicated()
 	r.st = &state{

@@ -130,6 +130,28 @@ func TestEngines(t *testing.T) {
 	compare(t, content(t, client), content(t, connect(t, servers[1])))
 }
 
+// TestSharedStorage refuses to copy from one process to another that has the same data, and leaves it alone.
+func TestSharedStorage(t *testing.T) {
+	pg, err := pgharness.Start(map[string]string{"fsync": "off"})
+	if errors.Is(err, pgharness.ErrNotInstalled) {
+		t.Skip(err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pg.Close()
+	from, to := start(t, pg.URL()), start(t, pg.URL())
+	client := connect(t, from)
+	must(t)(client.Database("x").Collection("one").InsertOne(t.Context(), d("_id", 1)))
+	before := content(t, client)
+	for _, args := range [][]string{nil, {"--drop"}, {"--restart", "--drop"}} {
+		if out := begin(t, from, to, args...).ended(t, false); !strings.Contains(out, "have the same data") {
+			t.Errorf("%v: the copy says:\n%s", args, out)
+		}
+		compare(t, before, content(t, client))
+	}
+}
+
 // TestStandalone copies from a server that has no log.
 func TestStandalone(t *testing.T) {
 	addr := harness.FreeAddr(t)
