@@ -171,6 +171,11 @@ func (c *Call) transactionError(e *mongoerr.Error) *mongoerr.Error {
 	if e.Code == mongoerr.NoSuchTransaction && c.Cmd.EndsTransaction && !c.WriteConcern.satisfiable() {
 		return e // it may have been committed and not be replicated as asked for
 	}
+	if e.Code == mongoerr.IngressRequestRateLimitExceeded && c.txn != nil { // the statement alone cannot be tried again: the transaction is over
+		again := *e
+		again.Labels = []string{mongoerr.LabelSystemOverloaded, mongoerr.LabelTransientTransaction}
+		return &again
+	}
 	if isTransient(e.Code, c.Cmd.EndsTransaction) {
 		return e.WithLabels(mongoerr.LabelTransientTransaction)
 	}

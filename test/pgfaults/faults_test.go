@@ -15,6 +15,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
+	"go.mongodb.org/mongo-driver/v2/mongo/readconcern"
 
 	"github.com/archelon-db/archelon/test/harness"
 	"github.com/archelon-db/archelon/test/pgharness"
@@ -227,6 +228,17 @@ func TestPoolExhausted(t *testing.T) {
 	if _, err := coll.InsertOne(ctx, bson.D{{Key: "_id", Value: "first"}}); err != nil {
 		t.Fatal(err)
 	}
+	known, err := client.StartSession() // the process has read of it what is stored
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer known.EndSession(context.WithoutCancel(ctx))
+	local := options.Transaction().SetReadConcern(readconcern.Local())
+	if _, err := known.WithTransaction(ctx, func(ctx context.Context) (any, error) {
+		return coll.InsertOne(ctx, bson.D{{Key: "_id", Value: "before"}})
+	}, local); err != nil {
+		t.Fatal(err)
+	}
 	var sessions []*mongo.Session
 	for i := range connections {
 		session, err := client.StartSession()
@@ -247,28 +259,36 @@ func TestPoolExhausted(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer further.EndSession(context.WithoutCancel(ctx))
-	if err := further.StartTransaction(); err != nil {
+	if err := errors.Join(further.StartTransaction(), known.StartTransaction(local)); err != nil {
 		t.Fatal(err)
 	}
-	for name, run := range map[string]func() error{ // both need a connection of their own
-		"a transaction": func() error {
-			_, err := coll.InsertOne(mongo.NewSessionContext(ctx, further), bson.D{{Key: "_id", Value: "refused"}})
+	insert := func(session *mongo.Session) func() error {
+		return func() error {
+			_, err := coll.InsertOne(mongo.NewSessionContext(ctx, session), bson.D{{Key: "_id", Value: "refused"}})
 			return err
-		},
-		"a scan": func() error {
+		}
+	}
+	for _, refused := range []struct { // all need a connection of their own
+		name, again, notAgain string
+		run                   func() error
+	}{
+		{"a transaction that cannot begin", "RetryableError", "TransientTransactionError", insert(further)},
+		{"a transaction that has begun", "TransientTransactionError", "RetryableError", insert(known)},
+		{"a scan", "RetryableError", "TransientTransactionError", func() error {
 			_, err := coll.CountDocuments(ctx, bson.D{{Key: "_id", Value: bson.D{{Key: "$gt", Value: 0}}}})
 			return err
-		},
+		}},
 	} {
 		began := time.Now()
-		err := run()
+		err := refused.run()
 		took := time.Since(began)
 		var ce mongo.CommandError
-		if !errors.As(err, &ce) || ce.Code != overloaded || !ce.HasErrorLabel("SystemOverloadedError") || !ce.HasErrorLabel("RetryableError") {
-			t.Errorf("%s with all connections in use: %v, %q", name, err, ce.Labels)
+		if !errors.As(err, &ce) || ce.Code != overloaded || !ce.HasErrorLabel("SystemOverloadedError") ||
+			!ce.HasErrorLabel(refused.again) || ce.HasErrorLabel(refused.notAgain) {
+			t.Errorf("%s with all connections in use: %v, %q", refused.name, err, ce.Labels)
 		}
 		if took > 15*time.Second {
-			t.Errorf("it took %s to refuse %s", took, name)
+			t.Errorf("it took %s to refuse %s", took, refused.name)
 		}
 	}
 	for _, session := range sessions {
@@ -279,7 +299,7 @@ func TestPoolExhausted(t *testing.T) {
 	if _, err := coll.InsertOne(ctx, bson.D{{Key: "_id", Value: "accepted"}}); err != nil {
 		t.Error(err)
 	}
-	if n, err := coll.CountDocuments(ctx, bson.D{}); err != nil || n != connections+2 {
+	if n, err := coll.CountDocuments(ctx, bson.D{}); err != nil || n != connections+3 {
 		t.Errorf("%d documents, %v", n, err)
 	}
 }
