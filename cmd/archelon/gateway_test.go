@@ -45,13 +45,14 @@ func TestGatewayConfigFile(t *testing.T) {
 }
 
 func TestArgumentsWithoutPasswords(t *testing.T) {
-	got := withoutPasswords([]string{"--proxy-addr=mongodb://u:secret@a,b:1/", "mongodb://u:secret@h/", "postgres://u:secret@h/d", "mongodb://h/", "x"})
+	got := withoutPasswords([]string{"--proxy-addr=mongodb://u:secret@a,b:1/", "mongodb://u:secret@h/", "postgres://u:secret@h/d", "mongodb://h/", "x",
+		"postgres://u@h/d?sslmode=require&password=secret", "--storage=postgres://u@a:1,b:2/d?sslpassword=secret&password=secret&schema=s"})
 	for _, a := range got {
 		if strings.Contains(a, "secret") {
 			t.Error(a)
 		}
 	}
-	if !slices.Equal(got[3:], []string{"mongodb://h/", "x"}) {
+	if !slices.Equal(got[3:5], []string{"mongodb://h/", "x"}) {
 		t.Error(got)
 	}
 }

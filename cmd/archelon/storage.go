@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -12,6 +13,9 @@ func (s *serveCommand) Validate() error {
 	if s.Storage == "pebble" || s.Storage == "memory" || isPostgres(s.Storage) {
 		return nil
 	}
+	if at := strings.IndexAny(s.Storage, ":= "); at >= 0 { // perhaps an address, with a password
+		return fmt.Errorf("--storage must be pebble, memory or postgres://…, and not %q…", s.Storage[:at])
+	}
 	return fmt.Errorf("--storage must be pebble, memory or postgres://…, and not %q", s.Storage)
 }
 
@@ -19,13 +23,16 @@ func isPostgres(s string) bool {
 	return strings.HasPrefix(s, "postgres://") || strings.HasPrefix(s, "postgresql://")
 }
 
+// passwordParameter is a password among the parameters of an address, as PostgreSQL's can have it.
+var passwordParameter = regexp.MustCompile(`([?&](?:ssl)?password=)[^&]*`)
+
 // withoutPasswords hides the passwords of addresses among command-line arguments.
 func withoutPasswords(args []string) []string {
 	out := slices.Clone(args)
 	for i, a := range out {
 		for _, scheme := range []string{"postgres://", "postgresql://", "mongodb://"} {
 			if at := strings.Index(a, scheme); at >= 0 {
-				out[i] = a[:at] + redacted(a[at:], scheme)
+				out[i] = a[:at] + passwordParameter.ReplaceAllString(redacted(a[at:], scheme), "${1}xxxxx")
 				break
 			}
 		}

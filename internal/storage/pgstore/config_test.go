@@ -20,3 +20,13 @@ func TestParameters(t *testing.T) {
 		}
 	}
 }
+
+func TestTooOld(t *testing.T) {
+	for version, want := range map[string]bool{
+		"9.6.24": true, "12": true, "12.22 (Debian 12.22-1)": true, "13.0": false, "13beta1": false, "18devel": false, "": false, "x": false,
+	} {
+		if got := isTooOld(version); got != want {
+			t.Errorf("%q: %t", version, got)
+		}
+	}
+}

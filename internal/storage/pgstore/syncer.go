@@ -2,6 +2,9 @@ package pgstore
 
 import (
 	"context"
+	"fmt"
+	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -57,6 +60,10 @@ func (y *syncer) connect(ctx context.Context) (*conn, error) {
 		return nil, translate(ctx, err)
 	}
 	c := newConn(pg)
+	if v := pg.ParameterStatus("server_version"); isTooOld(v) {
+		c.close()
+		return nil, fmt.Errorf("PostgreSQL %d or newer is needed, and this server is version %s", oldest, v)
+	}
 	y.s.ascii.Store(pg.ParameterStatus("server_encoding") != "UTF8")
 	err = y.hold(ctx, c)
 	if err == nil {
@@ -83,6 +90,19 @@ func (y *syncer) connect(ctx context.Context) (*conn, error) {
 		return nil, translate(ctx, err)
 	}
 	return c, nil
+}
+
+// oldest is the oldest version of PostgreSQL that has all that is used.
+const oldest = 13
+
+// isTooOld says whether a server's version ("12.4 (Debian 12.4-1)", "18beta1") is older. What is none is tried.
+func isTooOld(version string) bool {
+	end := strings.IndexFunc(version, func(r rune) bool { return r < '0' || r > '9' })
+	if end < 0 {
+		end = len(version)
+	}
+	major, err := strconv.Atoi(version[:end])
+	return err == nil && major < oldest
 }
 
 // choose finds out how a commit is made to wait for the disk: as the server is configured.
