@@ -89,6 +89,8 @@ func (y *syncer) connect(ctx context.Context) (*conn, error) {
 		c.close()
 		return nil, translate(ctx, err)
 	}
+	y.s.log.Info("connected to PostgreSQL", "server", pg.Conn().RemoteAddr().String(), "version", pg.ParameterStatus("server_version"),
+		"database", y.s.config.sync.Database, "schema", y.s.config.schema)
 	return c, nil
 }
 
