@@ -177,6 +177,46 @@ func TestSeries(t *testing.T) {
 	}
 }
 
+// TestSeriesFailing has statements in a series that fail after they have written something.
+func TestSeriesFailing(t *testing.T) {
+	t.Parallel()
+	p := &pair{t: t, url: storeURL(t)}
+	served := p.serve()
+	w, c := dial(t, served), p.to(served)
+	run := func(cmd bson.D) bson.M {
+		t.Helper()
+		reply, err := w.c.Call(harness.Msg(0, harness.Doc(t, with(cmd, "$db", "d"))))
+		must(t, err)
+		var out bson.M
+		must(t, bson.Unmarshal(reply, &out))
+		return out
+	}
+	run(d("insert", "c", "documents", bson.A{d("_id", 1, "u", 7, "k", 1)}))
+	run(d("createIndexes", "c", "indexes", bson.A{d("key", d("k", 1), "name", "k"), d("key", d("u", 1), "name", "u", "unique", true)}))
+	inc := d("q", d("_id", 1), "u", d("$inc", d("n", 1)))
+	for i, hint := range []any{"k", "u", d("$natural", 1)} {
+		out := run(d("update", "c", "ordered", false, "updates", bson.A{
+			inc, d("q", d("u", 7, "k", 3), "u", d("$inc", d("n", 1)), "upsert", true, "hint", hint), inc,
+		}))
+		var errs struct{ WriteErrors []struct{ Index, Code int } }
+		must(t, bson.Unmarshal(harness.Doc(t, out), &errs))
+		if out["n"] != int32(2) || len(errs.WriteErrors) != 1 || errs.WriteErrors[0].Index != 1 || errs.WriteErrors[0].Code != 11000 {
+			t.Errorf("an upsert in the way of a unique key, hint %v: %v", hint, out)
+		}
+		if _, n := count(t, c.Database("d").Collection("c")); n != 1 {
+			t.Errorf("hint %v: %d documents", hint, n)
+		}
+		out = run(d("update", "c", "updates", bson.A{inc, inc, inc}, "lsid", lsid(3), "txnNumber", int64(i), "stmtIds", bson.A{int32(4), int32(5), int32(4)}))
+		if fmt.Sprint(out["retriedStmtIds"]) != "[4]" {
+			t.Errorf("a statement twice in a command: %v", out)
+		}
+	}
+	validate(t, c, "c")
+	if n, err := c.Database("d").Collection("c").CountDocuments(t.Context(), d("n", 12)); n != 1 || err != nil {
+		t.Errorf("%d documents have been counted up to 12, %v", n, err)
+	}
+}
+
 // TestSeriesMeet lets clients of both processes add to the same documents, many in one command,
 // alone and in transactions: what they were told adds up.
 func TestSeriesMeet(t *testing.T) {
