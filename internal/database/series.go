@@ -45,6 +45,9 @@ func (d *DB) IsDistant() bool { return storage.IsDistant(d.engine) }
 // which is under way.
 func (op *Op) InSeries() bool { return op.series != nil }
 
+// SeriesIsFull says whether the series should end here, because it has written much: fn may leave the rest undone.
+func (op *Op) SeriesIsFull() bool { return op.series.w.isFull() }
+
 // Together runs fn, in which the operation's writes of single records of a collection are a
 // series. It returns false if nothing has been done, because something was in the way or fn
 // has failed. filters are those of the writes to come, nil for what is none of a single record's.

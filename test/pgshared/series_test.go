@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"testing"
 
@@ -215,6 +216,55 @@ func TestSeriesFailing(t *testing.T) {
 	if n, err := c.Database("d").Collection("c").CountDocuments(t.Context(), d("n", 12)); n != 1 || err != nil {
 		t.Errorf("%d documents have been counted up to 12, %v", n, err)
 	}
+}
+
+// TestSeriesOfLarge has statements and documents that are committed apart because they are large.
+func TestSeriesOfLarge(t *testing.T) {
+	t.Parallel()
+	const n, size = 12, 1 << 20
+	p := &pair{t: t, url: storeURL(t)}
+	served := p.serve()
+	w, c := dial(t, served), p.to(served)
+	run := func(cmd bson.D) bson.M {
+		t.Helper()
+		out, err := w.run("d", cmd)
+		must(t, err)
+		return out
+	}
+	commits := func() int64 {
+		var out struct {
+			StorageEngine struct{ Commits int64 }
+		}
+		must(t, c.Database("d").RunCommand(t.Context(), d("serverStatus", 1)).Decode(&out))
+		return out.StorageEngine.Commits
+	}
+	run(d("create", "c", "changeStreamPreAndPostImages", d("enabled", true)))
+	var small, statements bson.A
+	for i := range n {
+		run(d("insert", "c", "documents", bson.A{d("_id", i, "large", strings.Repeat("x", size))}))
+		small = append(small, d("_id", i, "small", true))
+		statements = append(statements, d("q", d("_id", i), "u", d("$inc", d("n", 1))))
+	}
+	run(d("insert", "small", "documents", small))
+	for _, test := range []struct {
+		cmd   bson.D
+		least int64 // commits
+	}{
+		{d("update", "c", "updates", statements), n / 2},
+		{d("update", "c", "updates", bson.A{d("q", bson.D{}, "u", d("$inc", d("n", 1)), "multi", true)}), n / 2},
+		{d("aggregate", "small", "pipeline", bson.A{d("$merge", "c")}, "cursor", bson.D{}), n / 2},
+		{d("delete", "c", "deletes", bson.A{d("q", d("n", 2, "small", true), "limit", 0)}), n / 4},
+	} {
+		before := commits()
+		out := run(test.cmd)
+		if got := commits() - before; got < test.least {
+			t.Errorf("%v: %d commits, want %d", test.cmd[0], got, test.least)
+		}
+		if done, ok := out["n"]; ok && done != int32(n) {
+			t.Errorf("%v: %v", test.cmd[0], out)
+		}
+	}
+	validate(t, c, "c")
 }
 
 // TestSeriesMeet lets clients of both processes add to the same documents, many in one command,
