@@ -22,13 +22,19 @@ import (
 // and of many documents, with upserts and with errors.
 func randomStatements(rng *rand.Rand) (command, argument string, list bson.A) {
 	filter := func() (f bson.D, byID bool) {
-		switch id := rng.IntN(60); rng.IntN(12) {
+		switch id := rng.IntN(60); rng.IntN(15) {
 		case 0:
 			return d("k", rng.IntN(8)), false
 		case 1:
 			return d("u", rng.IntN(80)), false
 		case 2:
 			return d("_id", id, "k", rng.IntN(8)), true
+		case 3:
+			return d("_id", id, "u", rng.IntN(80)), true // an upsert may meet either
+		case 4:
+			return d("tags", rng.IntN(6)), false
+		case 5:
+			return d("_id", d("$in", bson.A{id, id + 1})), false
 		default:
 			return d("_id", id), true
 		}
@@ -48,7 +54,17 @@ func randomStatements(rng *rand.Rand) (command, argument string, list bson.A) {
 	for range n {
 		f, byID := filter()
 		s := d("q", f)
-		switch rng.IntN(10) {
+		switch rng.IntN(15) {
+		case 5:
+			s = with(s, "u", d("$set", d("tags", bson.A{rng.IntN(6), rng.IntN(6)}, "items", bson.A{d("q", rng.IntN(4)), d("q", rng.IntN(4))})))
+		case 6:
+			s = with(s, "u", d("$push", d("tags", rng.IntN(6))))
+		case 7:
+			s = with(s, "u", d("$set", d("tags.$", rng.IntN(6)))) // fails unless the filter is about tags
+		case 8:
+			s = with(s, "u", d("$inc", d("items.$[e].r", 1)), "arrayFilters", bson.A{d("e.q", rng.IntN(4))})
+		case 9:
+			s = with(s, "u", d("$inc", d("n", 1)), "hint", "_id_", "collation", d("locale", "en", "strength", 2))
 		case 0:
 			s = with(s, "u", d("k", rng.IntN(8), "u", rng.IntN(4000))) // the whole document
 		case 1:
@@ -64,6 +80,9 @@ func randomStatements(rng *rand.Rand) (command, argument string, list bson.A) {
 		}
 		if byID && rng.IntN(3) == 0 {
 			s = with(s, "upsert", true)
+			if rng.IntN(4) == 0 {
+				s = with(s, "hint", d("$natural", 1))
+			}
 		} else if rng.IntN(30) == 0 && s[1].Value != nil {
 			if u, ok := s[1].Value.(bson.D); ok && u[0].Key[0] == '$' {
 				s = with(s, "multi", true)
@@ -121,7 +140,8 @@ func TestSeries(t *testing.T) {
 		t.Helper()
 		for i, w := range wires {
 			db := "d"
-			if cmd[0].Key == "bulkWrite" {
+			switch cmd[0].Key {
+			case "bulkWrite", "commitTransaction", "abortTransaction":
 				db = "admin"
 			}
 			reply, err := w.c.Call(harness.Msg(0, harness.Doc(t, with(cmd, "$db", db)))) // run takes errors of statements for its own
@@ -137,7 +157,10 @@ func TestSeries(t *testing.T) {
 	}
 	both(d("create", "c"))
 	both(d("create", "merged"))
-	both(d("createIndexes", "c", "indexes", bson.A{d("key", d("u", 1), "name", "u", "unique", true, "sparse", true), d("key", d("k", 1, "n", -1), "name", "k")}))
+	both(d("createIndexes", "c", "indexes", bson.A{
+		d("key", d("u", 1), "name", "u", "unique", true, "sparse", true), d("key", d("k", 1, "n", -1), "name", "k"),
+		d("key", d("tags", 1), "name", "tags"), d("key", d("items.q", 1), "name", "items"),
+	}))
 	seed := rand.Uint64()
 	rng := rand.New(rand.NewPCG(seed, 1))
 	same := func(round int, cmd bson.D) {
@@ -161,6 +184,17 @@ func TestSeries(t *testing.T) {
 		}
 		same(round, cmd)
 		same(round, d("find", "c", "sort", d("_id", 1), "batchSize", 1000))
+		if round%8 == 4 { // in a transaction, of a collection that it may have to create
+			if rng.IntN(2) == 0 {
+				both(d("drop", "fresh"))
+			}
+			number++
+			command, argument, list := randomStatements(rng)
+			transaction := d("lsid", lsid(2), "txnNumber", number, "autocommit", false)
+			same(round, append(d(command, "fresh", argument, list, "startTransaction", true), transaction...))
+			both(append(d([]string{"commitTransaction", "abortTransaction"}[rng.IntN(2)], 1), transaction...))
+			same(round, d("find", "fresh", "sort", d("_id", 1), "batchSize", 1000))
+		}
 		if round%8 == 0 {
 			merge := d("into", "merged", "whenMatched", []string{"merge", "replace", "keepExisting", "fail"}[rng.IntN(4)],
 				"whenNotMatched", []string{"insert", "discard", "fail"}[rng.IntN(3)])
