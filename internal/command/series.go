@@ -9,7 +9,7 @@ import (
 )
 
 const (
-	// seriesSize is how many statements are done in one storage transaction.
+	// seriesSize is how many statements are done in one storage transaction, unless these write much.
 	seriesSize = 100
 
 	// seriesFailures is after how many errors the statements of a command are done one by one.
@@ -70,8 +70,8 @@ func (s *series) some(ctx context.Context, list *statements, i int, res *writeRe
 	return s.run(ctx, s.c.Namespace(), list.filters(i), i, next, func() { *res = before })
 }
 
-// run runs statements from i on, as many as there are filters, with next, and returns how many: 0 if the next one is to
-// be run by itself. undo takes back what next has noted.
+// run runs statements from i on, at most as many as there are filters, with next, and returns how many: 0 if the next one is
+// to be run by itself. undo takes back what next has noted.
 func (s *series) run(ctx context.Context, ns database.Namespace, filters []bsonval.Doc, i int, next func(i int) error, undo func()) (ran int, err error) {
 	if s.op.Txn != nil { // one storage transaction as it is
 		if i%seriesSize != 0 || len(filters) < 2 {
@@ -80,13 +80,13 @@ func (s *series) run(ctx context.Context, ns database.Namespace, filters []bsonv
 		return 0, s.c.Database().Foresee(ctx, s.op, ns, filters)
 	}
 	for len(filters) > 1 {
-		failed := -1
+		failed, ran := -1, 0
 		s.once.join(s.op)
 		done, err := s.c.Database().Together(ctx, s.op, ns, filters, func() error {
-			for j := i; j < i+len(filters); j++ {
-				s.op.Statement = j
-				if err := next(j); err != nil {
-					failed = j
+			for ran = 0; ran < len(filters) && (ran == 0 || !s.op.SeriesIsFull()); ran++ {
+				s.op.Statement = i + ran
+				if err := next(s.op.Statement); err != nil {
+					failed = ran
 					return err
 				}
 			}
@@ -94,14 +94,14 @@ func (s *series) run(ctx context.Context, ns database.Namespace, filters []bsonv
 		})
 		s.once.leave(s.op, done)
 		if done {
-			return len(filters), nil
+			return ran, nil
 		}
 		undo()
 		if err != nil {
 			return 0, err
 		}
 		s.failures++
-		filters = filters[:max(failed-i, 0)] // up to the one that is to tell what is wrong
+		filters = filters[:max(failed, 0)] // up to the one that is to tell what is wrong
 	}
 	return 0, nil
 }

@@ -81,7 +81,7 @@ func (d *DB) copyDocuments(ctx context.Context, coll *catalog.Collection, to Nam
 			continue
 		}
 		docs = append(docs, bsonval.Doc(it.Doc()).Clone())
-		if size += len(it.Doc()); len(docs) >= insertBatchDocs || size >= insertBatchBytes {
+		if size += len(it.Doc()); len(docs) >= insertBatchDocs || size >= batchBytes {
 			if err := flush(); err != nil {
 				return err
 			}

@@ -343,22 +343,27 @@ func (t *data) Merge(ctx context.Context, ns Namespace, ops []pipeline.MergeOp) 
 	op := *t.op
 	op.At = nil // it writes to the present state
 	op.NoSync = op.NoSync || op.Txn == nil
-	if len(ops) > 1 && op.Txn == nil && t.db.IsDistant() {
+	for len(ops) > 1 && op.Txn == nil && t.db.IsDistant() {
 		filters := make([]bsonval.Doc, len(ops))
 		for i := range ops {
 			filters[i] = ops[i].Filter
 		}
+		ran := 0
 		done, err := t.db.Together(ctx, &op, ns, filters, func() error {
-			for i := range ops {
-				if err := t.merge(ctx, &op, ns, &ops[i]); err != nil {
+			for ran = 0; ran < len(ops) && (ran == 0 || !op.SeriesIsFull()); ran++ {
+				if err := t.merge(ctx, &op, ns, &ops[ran]); err != nil {
 					return err
 				}
 			}
 			return nil
 		})
-		if done || err != nil {
+		if err != nil {
 			return err
 		}
+		if !done {
+			break
+		}
+		ops = ops[ran:]
 	}
 	var failed error
 	for i := range ops {

@@ -5,6 +5,7 @@ import (
 
 	"github.com/archelon-db/archelon/internal/bsonval"
 	"github.com/archelon-db/archelon/internal/collation"
+	"github.com/archelon-db/archelon/internal/expr"
 	"github.com/archelon-db/archelon/internal/plan"
 	"github.com/archelon-db/archelon/internal/storage"
 )
@@ -63,23 +64,18 @@ func (d *DB) deleteMany(ctx context.Context, op *Op, ns Namespace, s *DeleteStat
 	if err != nil {
 		return 0, clientError(ctx, err)
 	}
-	err = d.inBatches(ctx, op, ns, ids, func(w *writer, ids []storage.RecordID) (done func(), err error) {
-		var n int64
-		ec := c.context()
-		for _, id := range ids {
-			t, ok, err := w.again(ctx, id, m, ec)
-			if err != nil {
-				return nil, err
-			}
-			if !ok {
-				continue
-			}
-			if err := w.remove(ctx, t.id, t.doc); err != nil {
-				return nil, err
-			}
-			n++
+	var n int64 // of a batch
+	var ec *expr.Context
+	err = d.inBatches(ctx, op, ns, ids, func(w *writer, begin bool, id storage.RecordID) error {
+		if begin {
+			n, ec = 0, c.context()
 		}
-		return func() { total += n }, nil
-	})
+		t, ok, err := w.again(ctx, id, m, ec)
+		if !ok || err != nil {
+			return err
+		}
+		n++
+		return w.remove(ctx, t.id, t.doc)
+	}, func() { total += n })
 	return total, err
 }

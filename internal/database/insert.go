@@ -9,13 +9,13 @@ import (
 	"github.com/archelon-db/archelon/internal/storage"
 )
 
-// Documents of one insert share transactions of at most this many documents and
-// bytes, so that a large insert neither holds its claims long nor pays for a
-// commit per document.
-const (
-	insertBatchDocs  = 1000
-	insertBatchBytes = 4 << 20
-)
+// insertBatchDocs is how many documents of one insert share a transaction, so that a large
+// insert neither holds its claims long nor pays for a commit per document.
+const insertBatchDocs = 1000
+
+// batchBytes is how many bytes of documents are written in one transaction: what it logs is in
+// memory until it is sent, in PostgreSQL's case while other commits wait.
+const batchBytes = 4 << 20
 
 // WriteError is the failure of one statement of a write command.
 type WriteError struct {
@@ -60,7 +60,7 @@ func (d *DB) insertBatch(ctx context.Context, op *Op, ns Namespace, docs []bsonv
 	}
 	err = d.writeCreating(ctx, op, ns, hope, func(w *writer) error {
 		res, taken, stop = InsertResult{}, 0, false
-		for size := 0; taken < len(docs) && taken < insertBatchDocs && size < insertBatchBytes && !stop; taken++ {
+		for size := 0; taken < len(docs) && taken < insertBatchDocs && size < batchBytes && !stop; taken++ {
 			if err := ctx.Err(); err != nil {
 				return err
 			}

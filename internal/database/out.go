@@ -74,7 +74,7 @@ func (w *outWriter) create(ctx context.Context, options bsonval.Doc, specs []bso
 // Write implements pipeline.Writer.
 func (w *outWriter) Write(ctx context.Context, d bsonval.Doc) error {
 	w.docs = append(w.docs, d.Clone())
-	if w.size += len(d); w.size < insertBatchBytes && len(w.docs) < insertBatchDocs {
+	if w.size += len(d); w.size < batchBytes && len(w.docs) < insertBatchDocs {
 		return nil
 	}
 	return w.flush(ctx)

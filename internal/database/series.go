@@ -1,6 +1,7 @@
 package database
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"sync/atomic"
@@ -19,6 +20,7 @@ type series struct {
 	w       *writer
 	ns      Namespace
 	counted []counted
+	err     error // of an operation, which may have left half of what it does behind
 }
 
 // counted is what is to be added to a metric when the series has taken effect.
@@ -43,6 +45,9 @@ func (d *DB) IsDistant() bool { return storage.IsDistant(d.engine) }
 // which is under way.
 func (op *Op) InSeries() bool { return op.series != nil }
 
+// SeriesIsFull says whether the series should end here, because it has written much: fn may leave the rest undone.
+func (op *Op) SeriesIsFull() bool { return op.series.w.isFull() }
+
 // Together runs fn, in which the operation's writes of single records of a collection are a
 // series. It returns false if nothing has been done, because something was in the way or fn
 // has failed. filters are those of the writes to come, nil for what is none of a single record's.
@@ -61,9 +66,11 @@ func (d *DB) Together(ctx context.Context, op *Op, ns Namespace, filters []bsonv
 		}
 		op.series = s
 		defer func() { op.series = nil }()
-		err := fn()
-		ran = err == nil
-		return err
+		if err := cmp.Or(fn(), s.err); err != nil {
+			return err
+		}
+		ran = true
+		return nil
 	})
 	switch {
 	case err == nil:
@@ -80,13 +87,17 @@ func (d *DB) Together(ctx context.Context, op *Op, ns Namespace, filters []bsonv
 // errNoSeries says that a collection is written one record after the other.
 var errNoSeries = errors.New("database: not in a series")
 
-// write is DB.write in a series.
+// write is DB.write in a series. After an error there is nothing to go on with, nor to try again.
 func (s *series) write(ctx context.Context, op *Op, ns Namespace, fn func(*writer) error) error {
-	if ns != s.ns {
-		return errNoSeries
+	switch {
+	case s.err != nil:
+	case ns != s.ns:
+		s.err = errNoSeries
+	default:
+		s.w.stmt = op.Statement
+		s.err = clientError(ctx, fn(s.w))
 	}
-	s.w.stmt = op.Statement
-	return clientError(ctx, fn(s.w))
+	return s.err
 }
 
 // Foresee tells a transaction which records the operations to come are about.

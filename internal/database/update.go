@@ -267,37 +267,34 @@ func (d *DB) updateMany(ctx context.Context, op *Op, ns Namespace, u *updater) (
 		one := *u
 		return d.updateFirst(ctx, op, ns, &one)
 	}
-	err = d.inBatches(ctx, op, ns, ids, func(w *writer, ids []storage.RecordID) (done func(), err error) {
-		var res UpdateResult
-		u.ec = u.c.context()
-		for _, id := range ids {
-			t, ok, err := w.again(ctx, id, m, u.ec)
-			if err != nil {
-				return nil, err
-			}
-			if !ok {
-				continue
-			}
-			_, changed, err := w.change(ctx, u, t)
-			if err != nil {
-				return nil, err
-			}
-			res.Matched++
-			if changed {
-				res.Modified++
-			}
+	var res UpdateResult // of a batch
+	err = d.inBatches(ctx, op, ns, ids, func(w *writer, begin bool, id storage.RecordID) error {
+		if begin {
+			res, u.ec = UpdateResult{}, u.c.context()
 		}
-		return func() { total.Matched += res.Matched; total.Modified += res.Modified }, nil
-	})
+		t, ok, err := w.again(ctx, id, m, u.ec)
+		if !ok || err != nil {
+			return err
+		}
+		_, changed, err := w.change(ctx, u, t)
+		if err != nil {
+			return err
+		}
+		res.Matched++
+		if changed {
+			res.Modified++
+		}
+		return nil
+	}, func() { total.Matched += res.Matched; total.Modified += res.Modified })
 	return total, err
 }
 
 // inBatches runs fn on the records in transactions of at most multiBatch of
 // them. After an error of the client's the records before the culprit are done
-// one by one, so that they stay changed, as in MongoDB. The done functions are
-// called after their commit.
+// one by one, so that they stay changed, as in MongoDB. begin says that a record is the
+// first of its transaction, which may be run several times; done is called after its commit.
 func (d *DB) inBatches(ctx context.Context, op *Op, ns Namespace, ids []storage.RecordID,
-	fn func(*writer, []storage.RecordID) (done func(), err error),
+	fn func(w *writer, begin bool, id storage.RecordID) error, done func(),
 ) error {
 	size := multiBatch
 	if op.Txn != nil {
@@ -306,18 +303,21 @@ func (d *DB) inBatches(ctx context.Context, op *Op, ns Namespace, ids []storage.
 	relaxed := *op
 	relaxed.NoSync = true
 	for len(ids) > 0 {
-		n := min(size, len(ids))
-		var done func()
+		n, ran := min(size, len(ids)), 0
 		batch := &relaxed
 		if n == len(ids) {
 			batch = op // the last commit makes all of them durable
 		}
-		err := d.write(ctx, batch, ns, hopeful, func(w *writer) (err error) {
+		err := d.write(ctx, batch, ns, hopeful, func(w *writer) error {
 			if a, ok := w.txn.(storage.AheadLocker); ok && n > 1 {
 				a.LockAhead(w.coll.Table, ids[:n])
 			}
-			done, err = fn(w, ids[:n])
-			return err
+			for ran = 0; ran < n && (ran == 0 || !w.isFull()); ran++ {
+				if err := fn(w, ran == 0, ids[ran]); err != nil {
+					return err
+				}
+			}
+			return nil
 		})
 		switch {
 		case errors.Is(err, errNoCollection):
@@ -332,7 +332,7 @@ func (d *DB) inBatches(ctx context.Context, op *Op, ns Namespace, ids []storage.
 			return err
 		}
 		done()
-		ids = ids[n:]
+		ids = ids[ran:]
 	}
 	return nil
 }

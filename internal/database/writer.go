@@ -39,6 +39,8 @@ type writer struct {
 	// transaction.
 	count, bytes int64
 
+	volume int // of the documents written, in bytes, both versions of those that were replaced
+
 	slot     slot   // for the counts in a shared store
 	standing *tally // of a capped collection when the transaction began; nil until known
 
@@ -234,6 +236,9 @@ func (d *DB) lockForWrite(op *Op, ns Namespace) (*catalog.Collection, *catalog.S
 	}
 }
 
+// isFull says whether the transaction has written as much as is committed at a time.
+func (w *writer) isFull() bool { return w.volume >= batchBytes }
+
 // insert adds a document that prepare has made ready.
 func (w *writer) insert(ctx context.Context, doc bsonval.Doc) error {
 	if c := w.coll.Capped; c != nil && int64(len(doc)) > c.Size {
@@ -261,6 +266,7 @@ func (w *writer) insert(ctx context.Context, doc bsonval.Doc) error {
 	}
 	w.count++
 	w.bytes += int64(len(doc))
+	w.volume += len(doc)
 	if err := w.log.inserted(ctx, w, doc); err != nil {
 		return err
 	}
@@ -296,6 +302,7 @@ func (w *writer) replace(ctx context.Context, id storage.RecordID, old, doc bson
 		}
 	}
 	w.bytes += int64(len(doc) - len(old))
+	w.volume += len(old) + len(doc)
 	if err := w.txn.Update(ctx, w.coll.Table, id, doc); err != nil {
 		return err
 	}
@@ -329,6 +336,7 @@ func (w *writer) remove(ctx context.Context, id storage.RecordID, doc bsonval.Do
 	}
 	w.count--
 	w.bytes -= int64(len(doc))
+	w.volume += len(doc)
 	if err := w.txn.Delete(ctx, w.coll.Table, id); err != nil {
 		return err
 	}

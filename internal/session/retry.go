@@ -109,8 +109,13 @@ func (s *Session) settle(ctx context.Context) error {
 	return err
 }
 
-// Executed returns the outcome of a statement, if it has been executed.
+// Executed returns the outcome of a statement, if it has been executed, be it by the transaction that runs.
 func (r *Retry) Executed(stmt int32) (outcome []byte, ok bool) {
+	for i := range r.pending {
+		if e := &r.pending[i]; e.covers(stmt) {
+			return e.outcome, true
+		}
+	}
 	for i := range r.s.chunks {
 		for j := range r.s.chunks[i].entries {
 			if e := &r.s.chunks[i].entries[j]; e.covers(stmt) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"testing"
 
@@ -21,13 +22,19 @@ import (
 // and of many documents, with upserts and with errors.
 func randomStatements(rng *rand.Rand) (command, argument string, list bson.A) {
 	filter := func() (f bson.D, byID bool) {
-		switch id := rng.IntN(60); rng.IntN(12) {
+		switch id := rng.IntN(60); rng.IntN(15) {
 		case 0:
 			return d("k", rng.IntN(8)), false
 		case 1:
 			return d("u", rng.IntN(80)), false
 		case 2:
 			return d("_id", id, "k", rng.IntN(8)), true
+		case 3:
+			return d("_id", id, "u", rng.IntN(80)), true // an upsert may meet either
+		case 4:
+			return d("tags", rng.IntN(6)), false
+		case 5:
+			return d("_id", d("$in", bson.A{id, id + 1})), false
 		default:
 			return d("_id", id), true
 		}
@@ -47,7 +54,17 @@ func randomStatements(rng *rand.Rand) (command, argument string, list bson.A) {
 	for range n {
 		f, byID := filter()
 		s := d("q", f)
-		switch rng.IntN(10) {
+		switch rng.IntN(15) {
+		case 5:
+			s = with(s, "u", d("$set", d("tags", bson.A{rng.IntN(6), rng.IntN(6)}, "items", bson.A{d("q", rng.IntN(4)), d("q", rng.IntN(4))})))
+		case 6:
+			s = with(s, "u", d("$push", d("tags", rng.IntN(6))))
+		case 7:
+			s = with(s, "u", d("$set", d("tags.$", rng.IntN(6)))) // fails unless the filter is about tags
+		case 8:
+			s = with(s, "u", d("$inc", d("items.$[e].r", 1)), "arrayFilters", bson.A{d("e.q", rng.IntN(4))})
+		case 9:
+			s = with(s, "u", d("$inc", d("n", 1)), "hint", "_id_", "collation", d("locale", "en", "strength", 2))
 		case 0:
 			s = with(s, "u", d("k", rng.IntN(8), "u", rng.IntN(4000))) // the whole document
 		case 1:
@@ -63,6 +80,9 @@ func randomStatements(rng *rand.Rand) (command, argument string, list bson.A) {
 		}
 		if byID && rng.IntN(3) == 0 {
 			s = with(s, "upsert", true)
+			if rng.IntN(4) == 0 {
+				s = with(s, "hint", d("$natural", 1))
+			}
 		} else if rng.IntN(30) == 0 && s[1].Value != nil {
 			if u, ok := s[1].Value.(bson.D); ok && u[0].Key[0] == '$' {
 				s = with(s, "multi", true)
@@ -120,7 +140,8 @@ func TestSeries(t *testing.T) {
 		t.Helper()
 		for i, w := range wires {
 			db := "d"
-			if cmd[0].Key == "bulkWrite" {
+			switch cmd[0].Key {
+			case "bulkWrite", "commitTransaction", "abortTransaction":
 				db = "admin"
 			}
 			reply, err := w.c.Call(harness.Msg(0, harness.Doc(t, with(cmd, "$db", db)))) // run takes errors of statements for its own
@@ -136,7 +157,10 @@ func TestSeries(t *testing.T) {
 	}
 	both(d("create", "c"))
 	both(d("create", "merged"))
-	both(d("createIndexes", "c", "indexes", bson.A{d("key", d("u", 1), "name", "u", "unique", true, "sparse", true), d("key", d("k", 1, "n", -1), "name", "k")}))
+	both(d("createIndexes", "c", "indexes", bson.A{
+		d("key", d("u", 1), "name", "u", "unique", true, "sparse", true), d("key", d("k", 1, "n", -1), "name", "k"),
+		d("key", d("tags", 1), "name", "tags"), d("key", d("items.q", 1), "name", "items"),
+	}))
 	seed := rand.Uint64()
 	rng := rand.New(rand.NewPCG(seed, 1))
 	same := func(round int, cmd bson.D) {
@@ -160,6 +184,17 @@ func TestSeries(t *testing.T) {
 		}
 		same(round, cmd)
 		same(round, d("find", "c", "sort", d("_id", 1), "batchSize", 1000))
+		if round%8 == 4 { // in a transaction, of a collection that it may have to create
+			if rng.IntN(2) == 0 {
+				both(d("drop", "fresh"))
+			}
+			number++
+			command, argument, list := randomStatements(rng)
+			transaction := d("lsid", lsid(2), "txnNumber", number, "autocommit", false)
+			same(round, append(d(command, "fresh", argument, list, "startTransaction", true), transaction...))
+			both(append(d([]string{"commitTransaction", "abortTransaction"}[rng.IntN(2)], 1), transaction...))
+			same(round, d("find", "fresh", "sort", d("_id", 1), "batchSize", 1000))
+		}
 		if round%8 == 0 {
 			merge := d("into", "merged", "whenMatched", []string{"merge", "replace", "keepExisting", "fail"}[rng.IntN(4)],
 				"whenNotMatched", []string{"insert", "discard", "fail"}[rng.IntN(3)])
@@ -175,6 +210,95 @@ func TestSeries(t *testing.T) {
 	if kept, n := count(t, c.Database("d").Collection("c")); kept != n {
 		t.Errorf("%d documents, %d counted", n, kept)
 	}
+}
+
+// TestSeriesFailing has statements in a series that fail after they have written something.
+func TestSeriesFailing(t *testing.T) {
+	t.Parallel()
+	p := &pair{t: t, url: storeURL(t)}
+	served := p.serve()
+	w, c := dial(t, served), p.to(served)
+	run := func(cmd bson.D) bson.M {
+		t.Helper()
+		reply, err := w.c.Call(harness.Msg(0, harness.Doc(t, with(cmd, "$db", "d"))))
+		must(t, err)
+		var out bson.M
+		must(t, bson.Unmarshal(reply, &out))
+		return out
+	}
+	run(d("insert", "c", "documents", bson.A{d("_id", 1, "u", 7, "k", 1)}))
+	run(d("createIndexes", "c", "indexes", bson.A{d("key", d("k", 1), "name", "k"), d("key", d("u", 1), "name", "u", "unique", true)}))
+	inc := d("q", d("_id", 1), "u", d("$inc", d("n", 1)))
+	for i, hint := range []any{"k", "u", d("$natural", 1)} {
+		out := run(d("update", "c", "ordered", false, "updates", bson.A{
+			inc, d("q", d("u", 7, "k", 3), "u", d("$inc", d("n", 1)), "upsert", true, "hint", hint), inc,
+		}))
+		var errs struct{ WriteErrors []struct{ Index, Code int } }
+		must(t, bson.Unmarshal(harness.Doc(t, out), &errs))
+		if out["n"] != int32(2) || len(errs.WriteErrors) != 1 || errs.WriteErrors[0].Index != 1 || errs.WriteErrors[0].Code != 11000 {
+			t.Errorf("an upsert in the way of a unique key, hint %v: %v", hint, out)
+		}
+		if _, n := count(t, c.Database("d").Collection("c")); n != 1 {
+			t.Errorf("hint %v: %d documents", hint, n)
+		}
+		out = run(d("update", "c", "updates", bson.A{inc, inc, inc}, "lsid", lsid(3), "txnNumber", int64(i), "stmtIds", bson.A{int32(4), int32(5), int32(4)}))
+		if fmt.Sprint(out["retriedStmtIds"]) != "[4]" {
+			t.Errorf("a statement twice in a command: %v", out)
+		}
+	}
+	validate(t, c, "c")
+	if n, err := c.Database("d").Collection("c").CountDocuments(t.Context(), d("n", 12)); n != 1 || err != nil {
+		t.Errorf("%d documents have been counted up to 12, %v", n, err)
+	}
+}
+
+// TestSeriesOfLarge has statements and documents that are committed apart because they are large.
+func TestSeriesOfLarge(t *testing.T) {
+	t.Parallel()
+	const n, size = 12, 1 << 20
+	p := &pair{t: t, url: storeURL(t)}
+	served := p.serve()
+	w, c := dial(t, served), p.to(served)
+	run := func(cmd bson.D) bson.M {
+		t.Helper()
+		out, err := w.run("d", cmd)
+		must(t, err)
+		return out
+	}
+	commits := func() int64 {
+		var out struct {
+			StorageEngine struct{ Commits int64 }
+		}
+		must(t, c.Database("d").RunCommand(t.Context(), d("serverStatus", 1)).Decode(&out))
+		return out.StorageEngine.Commits
+	}
+	run(d("create", "c", "changeStreamPreAndPostImages", d("enabled", true)))
+	var small, statements bson.A
+	for i := range n {
+		run(d("insert", "c", "documents", bson.A{d("_id", i, "large", strings.Repeat("x", size))}))
+		small = append(small, d("_id", i, "small", true))
+		statements = append(statements, d("q", d("_id", i), "u", d("$inc", d("n", 1))))
+	}
+	run(d("insert", "small", "documents", small))
+	for _, test := range []struct {
+		cmd   bson.D
+		least int64 // commits
+	}{
+		{d("update", "c", "updates", statements), n / 2},
+		{d("update", "c", "updates", bson.A{d("q", bson.D{}, "u", d("$inc", d("n", 1)), "multi", true)}), n / 2},
+		{d("aggregate", "small", "pipeline", bson.A{d("$merge", "c")}, "cursor", bson.D{}), n / 2},
+		{d("delete", "c", "deletes", bson.A{d("q", d("n", 2, "small", true), "limit", 0)}), n / 4},
+	} {
+		before := commits()
+		out := run(test.cmd)
+		if got := commits() - before; got < test.least {
+			t.Errorf("%v: %d commits, want %d", test.cmd[0], got, test.least)
+		}
+		if done, ok := out["n"]; ok && done != int32(n) {
+			t.Errorf("%v: %v", test.cmd[0], out)
+		}
+	}
+	validate(t, c, "c")
 }
 
 // TestSeriesMeet lets clients of both processes add to the same documents, many in one command,

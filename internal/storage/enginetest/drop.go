@@ -91,6 +91,25 @@ var dropCases = []testCase{
 		_, err := f.begin().Get(f.ctx, 8, 1)
 		f.want(err, storage.ErrNotFound)
 	}},
+	{"CreateAndLookUp", func(f *fixture) {
+		f.write(func(tx storage.Txn) {
+			f.ok(tx.CreateTable(8))
+			f.ok(tx.CreateIndex(8, 80, true))
+			_, err := tx.LookupUnique(f.ctx, 80, []byte("k"))
+			f.want(err, storage.ErrNotFound)
+			f.ok(tx.CreateTable(9))
+			_, err = tx.Get(f.ctx, 9, 1)
+			f.want(err, storage.ErrNotFound)
+			id, err := tx.Insert(f.ctx, 8, []byte("a"))
+			f.ok(err)
+			f.ok(tx.PutEntry(f.ctx, 80, []byte("k"), id, nil))
+			got, err := tx.LookupUnique(f.ctx, 80, []byte("k"))
+			f.ok(err)
+			f.equal(got, id)
+		})
+		_, err := f.begin().LookupUnique(f.ctx, 80, []byte("k"))
+		f.ok(err)
+	}},
 	{"DropConflicts", func(f *fixture) {
 		f.fill()
 		writer := f.begin()

@@ -222,6 +222,30 @@ func contents(t *testing.T, s *Store, n int, key func(int) []byte) (out string) 
 	return out
 }
 
+// TestBriefMeta writes meta keys several times in a brief transaction: the last value counts.
+func TestBriefMeta(t *testing.T) {
+	a, b := openTwo(t)
+	ctx := t.Context()
+	one := insertOne(t, a, "1")
+	runs, err := briefly(a, func(tx storage.Txn) error {
+		err := errors.Join(tx.Lock(ctx, 1, one), tx.Update(ctx, 1, one, []byte("11")))
+		for _, w := range []string{"x1", "y1", "x2", "z1", "y2", "x3"} {
+			err = errors.Join(err, tx.PutMeta(ctx, []byte(w[:1]), []byte(w)))
+		}
+		return errors.Join(err, tx.DeleteMeta(ctx, []byte("z")), tx.PutMeta(ctx, []byte("y"), []byte("y3")))
+	})
+	if runs != 1 || err != nil {
+		t.Fatalf("%d runs, %v", runs, err)
+	}
+	tx := b.Begin(storage.TxnOptions{ReadOnly: true})
+	defer tx.Rollback()
+	for key, want := range map[string]string{"x": "x3", "y": "y3", "z": ""} {
+		if got, err := tx.GetMeta(ctx, []byte(key)); string(got) != want || (err == nil) != (want != "") {
+			t.Errorf("%s is %q, %v", key, got, err)
+		}
+	}
+}
+
 // TestBriefSettles checks transactions that turn out not to be brief.
 func TestBriefSettles(t *testing.T) {
 	a, b := openTwo(t)

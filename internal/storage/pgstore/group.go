@@ -73,7 +73,8 @@ func countedSQL(sql string) string {
 	return "WITH w AS (" + sql + " RETURNING 1) SELECT 1 / (count(*) = $1::int8)::int FROM w"
 }
 
-// fitsGroup says whether a brief transaction may join a group.
+// fitsGroup says whether a brief transaction may join a group, in which the writes of a kind are one: none is of the same
+// meta key as another.
 func (tx *txn) fitsGroup() bool {
 	if len(tx.queue)+len(tx.appends) > maxMember || len(tx.drops)+len(tx.cuts)+len(tx.renames) > 0 {
 		return false
@@ -82,13 +83,18 @@ func (tx *txn) fitsGroup() bool {
 	for _, a := range tx.appends {
 		size += len(a.doc)
 	}
-	for _, w := range tx.queue {
-		if w.kind == opCreate {
+	for i, w := range tx.queue {
+		if w.kind == opCreate || w.isMeta() && slices.ContainsFunc(tx.queue[:i], func(before *op) bool {
+			return before.isMeta() && bytes.Equal(before.key, w.key)
+		}) {
 			return false
 		}
 	}
 	return size <= maxMemberBytes
 }
+
+// isMeta says whether a write is of a meta key.
+func (w *op) isMeta() bool { return w.kind == opPutMeta || w.kind == opDropMeta }
 
 // grouper lets one group commit at a time.
 type grouper struct {

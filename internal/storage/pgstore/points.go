@@ -255,6 +255,11 @@ func (tx *txn) pointwise() bool {
 // point returns the row of a table's record, or of an index's entry and its record, nil if
 // there is none.
 func (tx *txn) point(ctx context.Context, o *object, arg []byte) (row [][]byte, err error) {
+	if len(tx.queue) > 0 && tx.s.ids.isCreator(o, tx) { // PostgreSQL has not heard of it yet
+		if err := tx.flush(ctx); err != nil {
+			return nil, err
+		}
+	}
 	if tx.pointwise() {
 		return tx.ask(ctx, o, arg)
 	}
