@@ -81,7 +81,7 @@ func (s *Scan) openEntries(ctx context.Context) (bool, error) {
 	if s.lastID != 0 {
 		r.After, r.AfterID = s.lastKey, s.lastID
 	}
-	if !p.Covered {
+	if s.fetching = !p.Covered || s.nulls > fewNulls; s.fetching {
 		r.Fetch = s.coll.Table
 	}
 	switch {
@@ -102,6 +102,7 @@ func (s *Scan) openEntries(ctx context.Context) (bool, error) {
 
 // nextEntry goes on with an index scan.
 func (s *Scan) nextEntry(ctx context.Context) (Row, error) {
+	s.turned()
 	if s.entries == nil {
 		if ok, err := s.openEntries(ctx); !ok || err != nil {
 			return Row{}, orEOF(err)
@@ -136,6 +137,11 @@ func (s *Scan) nextEntry(ctx context.Context) (Row, error) {
 		}
 		if err := s.pause(ctx); err != nil {
 			return Row{}, err
+		}
+		if s.turned() {
+			if ok, err := s.openEntries(ctx); !ok || err != nil {
+				return Row{}, orEOF(err)
+			}
 		}
 		more = s.entries.Next()
 	}
@@ -226,6 +232,34 @@ func (s *Scan) fetch() (bsonval.Doc, error) {
 	return doc, nil
 }
 
+// fewNulls is how many records a covered scan reads one by one. If there are more, it goes on with
+// the records of all entries, which come along with these.
+const fewNulls = 4
+
+// read reads the entry's record in a scan that is covered otherwise.
+func (s *Scan) read(ctx context.Context) (bsonval.Doc, error) {
+	if s.fetching {
+		return s.fetch()
+	}
+	doc, err := s.view.txn.Get(ctx, s.coll.Table, s.lastID)
+	if err != nil {
+		return nil, s.torn(s.lastID, err)
+	}
+	s.Stats.DocsExamined++
+	s.nulls++
+	return doc, nil
+}
+
+// turned closes a covered scan's iterator if it is to go on with the records.
+func (s *Scan) turned() bool {
+	if s.entries == nil || s.fetching || s.nulls <= fewNulls {
+		return false
+	}
+	s.entries.Close()
+	s.entries = nil
+	return true
+}
+
 // rebuild makes a document of the entry's key; whole says whether that is all
 // that the plan needs. A null may stand for a missing field, so then the record is
 // read after all.
@@ -247,12 +281,8 @@ func (s *Scan) rebuild(ctx context.Context) (doc bsonval.Doc, whole bool, err er
 				doc, err = s.fetch()
 				return doc, true, err
 			}
-			doc, err := s.view.txn.Get(ctx, s.coll.Table, s.lastID)
-			if err != nil {
-				return nil, false, s.torn(s.lastID, err)
-			}
-			s.Stats.DocsExamined++
-			return doc, true, nil
+			doc, err = s.read(ctx)
+			return doc, true, err
 		}
 		dst = bsonval.AppendElement(dst, x.Fields[i].Path, v)
 	}

@@ -75,6 +75,9 @@ type Scan struct {
 	checker *plan.Checker
 	parent  *Scan // the union above; nil for none
 
+	fetching bool // the entries come with their records
+	nulls    int  // records that a covered scan has read for itself
+
 	contains [][][]byte // what the plan knows of matching documents, once it is asked
 	narrowed bool       // entries of other documents are left out
 	until    []byte     // where that ends; nil for the end of the range
@@ -108,9 +111,10 @@ type Scan struct {
 
 	near *near // of a plan by distance; nil for others
 
-	hits    []hit // of a text search
-	hit     int   // hits tried
-	hitsSet bool
+	hits     []hit // of a text search
+	hit      int   // hits tried
+	hitsSet  bool
+	foreseen bool // the transaction knows which are to be read
 
 	vals   []bsonval.Value
 	desc   []bool
@@ -201,6 +205,7 @@ func (s *Scan) detach() {
 	if s.head.ID != 0 {
 		s.head.Doc = s.head.Doc.Clone()
 	}
+	s.foreseen = false
 	if s.records != nil {
 		s.records.Close()
 		s.records = nil
@@ -306,7 +311,7 @@ func (s *Scan) nextRecord(ctx context.Context) (Row, error) {
 		}
 		r := storage.RecordRange{
 			Min: storage.RecordID(s.Plan.MinRecord), Max: storage.RecordID(s.Plan.MaxRecord), Reverse: s.Plan.Reverse,
-			Contains: s.contains, Likely: s.likely(), Loose: s.Loose,
+			Contains: s.contains, Likely: s.likely(), Loose: s.Loose, Bare: s.Plan.KeyOnly,
 		}
 		if s.lastID != 0 && s.Plan.Reverse {
 			r.Max = s.lastID - 1
@@ -329,7 +334,10 @@ func (s *Scan) nextRecord(ctx context.Context) (Row, error) {
 		s.Stats.Works++
 		s.Stats.DocsExamined++
 		s.lastID = s.records.ID()
-		d := bsonval.Doc(s.records.Doc())
+		d := bsonval.EmptyDoc
+		if !s.Plan.KeyOnly {
+			d = s.records.Doc()
+		}
 		ok, err := s.matches(s.Plan.Filter, d)
 		if err != nil {
 			return Row{}, err

@@ -334,6 +334,14 @@ type Txn interface {
 	Rollback()
 }
 
+// AheadReader is a transaction that takes less time to read many records if it knows them before.
+type AheadReader interface {
+	// ReadAhead tells which records of a table the transaction is going to Get, in this order,
+	// in place of those it was told of before. Nothing but the time it takes depends on it. The
+	// ids must not change afterwards.
+	ReadAhead(t TableID, ids []RecordID)
+}
+
 // AheadLocker is a transaction that takes less time for many records if it knows them
 // before.
 type AheadLocker interface {
@@ -366,6 +374,9 @@ type Savepoint int
 type RecordRange struct {
 	Min, Max RecordID
 	Reverse  bool
+
+	// Bare says that nobody asks for Doc.
+	Bare bool
 
 	// Contains is what is known of the records that are wanted; nil if nothing is.
 	Contains Contains

@@ -97,7 +97,7 @@ func (tx *txn) Scan(ctx context.Context, t storage.TableID, r storage.RecordRang
 func (it *iterator) shapeRecords() {
 	r := &it.span
 	contains, needles := condition(r.Contains, it.width.width.Load())
-	it.sql = it.o.scan(scanShape{reverse: r.Reverse, lower: r.Min > 0, upper: r.Max > 0, contains: contains})
+	it.sql = it.o.scan(scanShape{reverse: r.Reverse, bare: r.Bare, lower: r.Min > 0, upper: r.Max > 0, contains: contains})
 	it.args = it.args[:0]
 	for _, id := range []storage.RecordID{r.Min, r.Max} {
 		if id > 0 {
@@ -212,6 +212,9 @@ func (it *iterator) open() error {
 
 // guess is how many rows to fetch.
 func (it *iterator) guess(most int64) uint32 {
+	if it.span.Bare {
+		return uint32(most)
+	}
 	width := it.width.width.Load()
 	if width == 0 {
 		return unknownRows
@@ -252,7 +255,9 @@ func (it *iterator) receive(v [][]byte) {
 	for _, b := range v {
 		total += len(b)
 	}
-	it.learn(int64(total))
+	if !it.span.Bare {
+		it.learn(int64(total))
+	}
 	if it.o.kind == kindTable {
 		it.rows = append(it.rows, row{id: storage.RecordID(int64Of(v[0])), doc: append(make([]byte, 0, len(v[1])), v[1]...)})
 		return
