@@ -61,6 +61,9 @@ func (s *Scan) torn(id storage.RecordID, err error) error {
 		s.coll.Namespace(), id)
 }
 
+// maxRuns is up to how many ranges of keys the engine is told of.
+const maxRuns = 10000
+
 // openEntries opens the index iterator at the remembered position.
 func (s *Scan) openEntries(ctx context.Context) (bool, error) {
 	p := s.Plan
@@ -78,6 +81,11 @@ func (s *Scan) openEntries(ctx context.Context) (bool, error) {
 		s.checker = plan.NewChecker(p.Bounds, p.Index, p.Reverse)
 	}
 	r := storage.IndexRange{Lower: lower, Upper: upper, Reverse: p.Reverse}
+	if s.checker != nil && p.Lower == nil && p.Upper == nil && p.Distinct == 0 && !s.Examine {
+		for _, run := range p.Bounds.Runs(p.Index, maxRuns) {
+			r.Runs = append(r.Runs, storage.KeyRun(run))
+		}
+	}
 	if s.lastID != 0 {
 		r.After, r.AfterID = s.lastKey, s.lastID
 	}

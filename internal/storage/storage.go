@@ -390,6 +390,9 @@ type RecordRange struct {
 	Loose bool
 }
 
+// KeyRun is the keys k with Lower <= k < Upper.
+type KeyRun struct{ Lower, Upper []byte }
+
 // IndexRange bounds an index scan: keys in [Lower, Upper), nil meaning no
 // bound. A bound is a key, a prefix of keys, or either of them followed by a byte
 // of 0x80 or more; a key followed by smaller bytes is not a bound.
@@ -402,6 +405,10 @@ type IndexRange struct {
 	Reverse      bool
 	After        []byte
 	AfterID      RecordID
+
+	// Runs are ranges within Lower and Upper, apart from each other and in ascending order:
+	// entries outside of them may be left out. Nil if all are wanted.
+	Runs []KeyRun
 
 	// Fetch names the table whose records Doc returns; 0 fetches none.
 	Fetch TableID

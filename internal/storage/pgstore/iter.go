@@ -56,6 +56,9 @@ type iterator struct {
 	done   bool
 	width  *object // whose width tells the size of rows
 
+	runs  []storage.KeyRun // still to be read, in the order of the scan; see runs.go
+	ahead int              // how many are opened at once
+
 	// narrowing is what Narrow has asked for and the next chunk is to have. A condition
 	// that ends at until makes the range end there, too; the scan ends at beyond.
 	narrowing     *narrowing
@@ -131,6 +134,9 @@ func (tx *txn) ScanIndex(ctx context.Context, x storage.IndexID, r storage.Index
 			return nil, storage.ErrNotFound
 		}
 		it.width = t
+	}
+	if it.inRuns() {
+		return it, it.openRuns()
 	}
 	it.shape()
 	return it, it.open()
@@ -339,6 +345,10 @@ func (it *iterator) Next() bool {
 			if !it.fetchBeyond() {
 				return false
 			}
+		case len(it.runs) > 0:
+			if !it.fetchRuns() {
+				return false
+			}
 		default:
 			it.done = true
 			return false
@@ -404,7 +414,7 @@ func (it *iterator) fetchNarrow(n *narrowing) bool {
 	case r.Reverse && bytes.Compare(n.until, r.Lower) > 0:
 		it.until, it.beyond, r.Lower = n.until, r.Lower, n.until
 	}
-	it.likely = n.likely
+	it.likely, it.runs = n.likely, nil
 	it.tx.c.closePortal(it.portal)
 	it.shape()
 	it.err = it.open()
@@ -493,6 +503,7 @@ func (it *iterator) jump(key []byte) bool {
 	default:
 		return true
 	}
+	it.runs = nil
 	it.tx.c.closePortal(it.portal)
 	it.shape()
 	it.err = it.open()
