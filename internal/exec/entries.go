@@ -89,7 +89,8 @@ func (s *Scan) openEntries(ctx context.Context) (bool, error) {
 	if s.lastID != 0 {
 		r.After, r.AfterID = s.lastKey, s.lastID
 	}
-	if s.fetching = !p.Covered || s.nulls > fewNulls; s.fetching {
+	s.passing = !p.Covered && s.mayPass()
+	if s.fetching = !s.passing && (!p.Covered || s.nulls > fewNulls); s.fetching {
 		r.Fetch = s.coll.Table
 	}
 	switch {
@@ -98,7 +99,7 @@ func (s *Scan) openEntries(ctx context.Context) (bool, error) {
 	case s.narrowed:
 		s.narrowed, s.sample = false, sample{}
 	}
-	r.Likely, r.Loose = s.likely(), s.Loose && !p.Covered // which may have to read records for themselves
+	r.Likely, r.Loose = s.likely(), s.Loose && s.fetching && !p.Covered // which may have to read records for themselves
 	it, err := s.view.txn.ScanIndex(ctx, p.Index.ID, r)
 	if err != nil {
 		return false, err
@@ -204,7 +205,7 @@ func (s *Scan) entry(ctx context.Context) (row Row, ok bool, err error) {
 			return Row{}, false, nil
 		}
 	}
-	doc, whole := bsonval.EmptyDoc, p.Covered
+	doc, whole := bsonval.EmptyDoc, p.Covered || s.passing
 	if p.KeyFilter != nil || p.Covered && !p.KeyOnly {
 		if doc, whole, err = s.rebuild(ctx); err != nil {
 			return Row{}, false, err
@@ -258,9 +259,9 @@ func (s *Scan) read(ctx context.Context) (bsonval.Doc, error) {
 	return doc, nil
 }
 
-// turned closes a covered scan's iterator if it is to go on with the records.
+// turned closes the iterator of a scan that is to go on with the records.
 func (s *Scan) turned() bool {
-	if s.entries == nil || s.fetching || s.nulls <= fewNulls {
+	if s.entries == nil || !s.passed() && (s.fetching || s.nulls <= fewNulls) {
 		return false
 	}
 	s.entries.Close()
