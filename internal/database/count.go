@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 
@@ -57,6 +58,9 @@ func (d *DB) Count(ctx context.Context, op *Op, ns Namespace, q *FindQuery) (n i
 		return 0, clientError(ctx, err)
 	}
 	defer scan.Close()
+	if q.Limit > 0 && q.Limit <= math.MaxInt64-q.Skip {
+		scan.Likely = q.Skip + q.Limit
+	}
 	for q.Limit == 0 || n < q.Skip+q.Limit {
 		_, err := scan.Next(ctx)
 		if err == io.EOF {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"io"
+	"math"
 	"slices"
 	"sync/atomic"
 
@@ -76,6 +77,12 @@ func (t *data) Open(ctx context.Context, ns Namespace, q pipeline.Query) (pipeli
 	}
 	if src.scan, src.trials, err = open(ctx, &t.cur.view, coll, pq, ec); err != nil {
 		return nil, err
+	}
+	if order == nil || src.scan.Plan.Sorted {
+		src.scan.Skip = q.Skip
+		if q.Limit > 0 && q.Limit <= math.MaxInt64-q.Skip {
+			src.scan.Likely = q.Skip + q.Limit
+		}
 	}
 	return src, nil
 }

@@ -128,7 +128,7 @@ func (d *DB) newFinder(ctx context.Context, op *Op, coll *catalog.Collection, q 
 		return f, err
 	}
 	if f.sort == nil || f.scan.Plan.Sorted {
-		f.scan.Likely = q.likely()
+		f.scan.Likely, f.scan.Skip = q.likely(), q.Skip
 		f.scan.Loose = !q.Tailable && !q.explain
 	}
 	return f, nil

@@ -118,6 +118,9 @@ func firstRow(ctx context.Context, scan *exec.Scan, s *selection, c bsonval.Coll
 func (w *writer) open(ctx context.Context, view *exec.View, s *selection, ec *expr.Context) (*exec.Scan, error) {
 	q := &plan.Query{Filter: s.matcher, Sort: s.sort, Collation: s.c.collation, Hint: s.hint}
 	scan, _, err := w.db.openScan(ctx, view, w.coll, q, ec)
+	if err == nil && (s.sort == nil || scan.Plan.Sorted) {
+		scan.Likely = 1
+	}
 	return scan, err
 }
 
@@ -206,7 +209,7 @@ func (d *DB) allOnce(ctx context.Context, op *Op, ns Namespace, c *compilation, 
 	view.Attach(txn)
 	defer view.Detach()
 	ec := c.context()
-	scan, _, err := d.openScan(ctx, &view, coll, &plan.Query{Filter: m, Collation: c.collation, Hint: hint}, ec)
+	scan, _, err := d.openScan(ctx, &view, coll, &plan.Query{Filter: m, Collation: c.collation, Hint: hint, Need: []string{}}, ec)
 	if err != nil {
 		return nil, err
 	}

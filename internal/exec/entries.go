@@ -61,6 +61,9 @@ func (s *Scan) torn(id storage.RecordID, err error) error {
 		s.coll.Namespace(), id)
 }
 
+// maxRuns is up to how many ranges of keys the engine is told of.
+const maxRuns = 10000
+
 // openEntries opens the index iterator at the remembered position.
 func (s *Scan) openEntries(ctx context.Context) (bool, error) {
 	p := s.Plan
@@ -78,10 +81,16 @@ func (s *Scan) openEntries(ctx context.Context) (bool, error) {
 		s.checker = plan.NewChecker(p.Bounds, p.Index, p.Reverse)
 	}
 	r := storage.IndexRange{Lower: lower, Upper: upper, Reverse: p.Reverse}
+	if s.checker != nil && p.Lower == nil && p.Upper == nil && p.Distinct == 0 && !s.Examine {
+		for _, run := range p.Bounds.Runs(p.Index, maxRuns) {
+			r.Runs = append(r.Runs, storage.KeyRun(run))
+		}
+	}
 	if s.lastID != 0 {
 		r.After, r.AfterID = s.lastKey, s.lastID
 	}
-	if !p.Covered {
+	s.passing = !p.Covered && s.mayPass()
+	if s.fetching = !s.passing && (!p.Covered || s.nulls > fewNulls); s.fetching {
 		r.Fetch = s.coll.Table
 	}
 	switch {
@@ -90,7 +99,7 @@ func (s *Scan) openEntries(ctx context.Context) (bool, error) {
 	case s.narrowed:
 		s.narrowed, s.sample = false, sample{}
 	}
-	r.Likely, r.Loose = s.likely(), s.Loose && !p.Covered // which may have to read records for themselves
+	r.Likely, r.Loose = s.likely(), s.Loose && s.fetching && !p.Covered // which may have to read records for themselves
 	it, err := s.view.txn.ScanIndex(ctx, p.Index.ID, r)
 	if err != nil {
 		return false, err
@@ -102,6 +111,7 @@ func (s *Scan) openEntries(ctx context.Context) (bool, error) {
 
 // nextEntry goes on with an index scan.
 func (s *Scan) nextEntry(ctx context.Context) (Row, error) {
+	s.turned()
 	if s.entries == nil {
 		if ok, err := s.openEntries(ctx); !ok || err != nil {
 			return Row{}, orEOF(err)
@@ -136,6 +146,11 @@ func (s *Scan) nextEntry(ctx context.Context) (Row, error) {
 		}
 		if err := s.pause(ctx); err != nil {
 			return Row{}, err
+		}
+		if s.turned() {
+			if ok, err := s.openEntries(ctx); !ok || err != nil {
+				return Row{}, orEOF(err)
+			}
 		}
 		more = s.entries.Next()
 	}
@@ -190,7 +205,7 @@ func (s *Scan) entry(ctx context.Context) (row Row, ok bool, err error) {
 			return Row{}, false, nil
 		}
 	}
-	doc, whole := bsonval.EmptyDoc, p.Covered
+	doc, whole := bsonval.EmptyDoc, p.Covered || s.passing
 	if p.KeyFilter != nil || p.Covered && !p.KeyOnly {
 		if doc, whole, err = s.rebuild(ctx); err != nil {
 			return Row{}, false, err
@@ -226,6 +241,34 @@ func (s *Scan) fetch() (bsonval.Doc, error) {
 	return doc, nil
 }
 
+// fewNulls is how many records a covered scan reads one by one. If there are more, it goes on with
+// the records of all entries, which come along with these.
+const fewNulls = 4
+
+// read reads the entry's record in a scan that is covered otherwise.
+func (s *Scan) read(ctx context.Context) (bsonval.Doc, error) {
+	if s.fetching {
+		return s.fetch()
+	}
+	doc, err := s.view.txn.Get(ctx, s.coll.Table, s.lastID)
+	if err != nil {
+		return nil, s.torn(s.lastID, err)
+	}
+	s.Stats.DocsExamined++
+	s.nulls++
+	return doc, nil
+}
+
+// turned closes the iterator of a scan that is to go on with the records.
+func (s *Scan) turned() bool {
+	if s.entries == nil || !s.passed() && (s.fetching || s.nulls <= fewNulls) {
+		return false
+	}
+	s.entries.Close()
+	s.entries = nil
+	return true
+}
+
 // rebuild makes a document of the entry's key; whole says whether that is all
 // that the plan needs. A null may stand for a missing field, so then the record is
 // read after all.
@@ -247,12 +290,8 @@ func (s *Scan) rebuild(ctx context.Context) (doc bsonval.Doc, whole bool, err er
 				doc, err = s.fetch()
 				return doc, true, err
 			}
-			doc, err := s.view.txn.Get(ctx, s.coll.Table, s.lastID)
-			if err != nil {
-				return nil, false, s.torn(s.lastID, err)
-			}
-			s.Stats.DocsExamined++
-			return doc, true, nil
+			doc, err = s.read(ctx)
+			return doc, true, err
 		}
 		dst = bsonval.AppendElement(dst, x.Fields[i].Path, v)
 	}

@@ -56,6 +56,9 @@ type Scan struct {
 	// unknown.
 	Likely int64
 
+	// Skip is how many records are passed over first: their Doc may be empty.
+	Skip int64
+
 	// Loose says that nothing else is read in the transaction that has to be of the same
 	// state as what the scan finds, which need not be of one state itself.
 	Loose bool
@@ -74,6 +77,10 @@ type Scan struct {
 	entries storage.IndexIterator
 	checker *plan.Checker
 	parent  *Scan // the union above; nil for none
+
+	passing  bool // records are passed over, and their documents not read
+	fetching bool // the entries come with their records
+	nulls    int  // records that a covered scan has read for itself
 
 	contains [][][]byte // what the plan knows of matching documents, once it is asked
 	narrowed bool       // entries of other documents are left out
@@ -108,9 +115,10 @@ type Scan struct {
 
 	near *near // of a plan by distance; nil for others
 
-	hits    []hit // of a text search
-	hit     int   // hits tried
-	hitsSet bool
+	hits     []hit // of a text search
+	hit      int   // hits tried
+	hitsSet  bool
+	foreseen bool // the transaction knows which are to be read
 
 	vals   []bsonval.Value
 	desc   []bool
@@ -201,6 +209,7 @@ func (s *Scan) detach() {
 	if s.head.ID != 0 {
 		s.head.Doc = s.head.Doc.Clone()
 	}
+	s.foreseen = false
 	if s.records != nil {
 		s.records.Close()
 		s.records = nil
@@ -296,6 +305,10 @@ func (s *Scan) matches(m *match.Matcher, d bsonval.Doc) (bool, error) {
 
 // nextRecord goes on with a collection scan.
 func (s *Scan) nextRecord(ctx context.Context) (Row, error) {
+	if s.records != nil && s.passed() {
+		s.records.Close()
+		s.records = nil
+	}
 	if s.records == nil {
 		if err := s.checkPosition(ctx); err != nil {
 			return Row{}, err
@@ -308,6 +321,10 @@ func (s *Scan) nextRecord(ctx context.Context) (Row, error) {
 			Min: storage.RecordID(s.Plan.MinRecord), Max: storage.RecordID(s.Plan.MaxRecord), Reverse: s.Plan.Reverse,
 			Contains: s.contains, Likely: s.likely(), Loose: s.Loose,
 		}
+		s.passing = s.mayPass()
+		r.Bare = s.Plan.KeyOnly || s.passing
+		r.Loose = r.Loose && !s.passing
+
 		if s.lastID != 0 && s.Plan.Reverse {
 			r.Max = s.lastID - 1
 			if r.Max == 0 {
@@ -329,7 +346,10 @@ func (s *Scan) nextRecord(ctx context.Context) (Row, error) {
 		s.Stats.Works++
 		s.Stats.DocsExamined++
 		s.lastID = s.records.ID()
-		d := bsonval.Doc(s.records.Doc())
+		d := bsonval.EmptyDoc
+		if !s.Plan.KeyOnly && !s.passing {
+			d = s.records.Doc()
+		}
 		ok, err := s.matches(s.Plan.Filter, d)
 		if err != nil {
 			return Row{}, err
@@ -343,6 +363,17 @@ func (s *Scan) nextRecord(ctx context.Context) (Row, error) {
 	}
 	return Row{}, orEOF(s.records.Err())
 }
+
+// leastPassed is how many records are worth a statement that reads no documents.
+const leastPassed = 500
+
+// mayPass says whether the next records are to be passed over without their documents.
+func (s *Scan) mayPass() bool {
+	return s.Skip-s.Stats.Returned >= leastPassed && s.Plan.Filter == nil && s.Plan.KeyFilter == nil && !s.Examine
+}
+
+// passed says whether the documents of the next records are needed, and were not till now.
+func (s *Scan) passed() bool { return s.passing && s.Stats.Returned >= s.Skip }
 
 func orEOF(err error) error {
 	if err == nil {

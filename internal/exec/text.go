@@ -27,6 +27,7 @@ func (s *Scan) nextHit(ctx context.Context) (Row, error) {
 		}
 		s.hitsSet = true
 	}
+	s.foresee()
 	for s.hit < len(s.hits) {
 		h := s.hits[s.hit]
 		s.hit++
@@ -60,6 +61,23 @@ func (s *Scan) nextHit(ctx context.Context) (Row, error) {
 		}
 	}
 	return Row{}, io.EOF
+}
+
+// foresee tells the transaction which records are going to be read, once.
+func (s *Scan) foresee() {
+	if s.foreseen {
+		return
+	}
+	s.foreseen = true
+	a, ok := s.view.txn.(storage.AheadReader)
+	if !ok || s.hit == len(s.hits) {
+		return
+	}
+	ids := make([]storage.RecordID, 0, len(s.hits)-s.hit)
+	for _, h := range s.hits[s.hit:] {
+		ids = append(ids, h.id)
+	}
+	a.ReadAhead(s.coll.Table, ids)
 }
 
 // search fills hits, in the order of the terms and of their keys.

@@ -25,6 +25,9 @@ func (s *Scan) step(ctx context.Context, c *Scan) (Row, error) {
 	if s.limit > 0 {
 		c.limit = max(c.Stats.Works+s.limit-s.Stats.Works, 1)
 	}
+	if c.Likely == 0 {
+		c.Likely = s.likely()
+	}
 	row, err := c.Next(ctx)
 	returned := s.Stats.Returned
 	s.Stats = Stats{Returned: returned}

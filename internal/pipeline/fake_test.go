@@ -20,6 +20,8 @@ type fakeData struct {
 	colls   map[Namespace]*fakeColl
 	env     *expr.Env
 	opened  int
+	asked   Query // by the last Open
+	indexed bool  // each field has an index
 	nextOID uint64
 }
 
@@ -78,6 +80,7 @@ func (f *fakeData) insert(ns Namespace, d bsonval.Doc) error {
 
 func (f *fakeData) Open(ctx context.Context, ns Namespace, q Query) (Source, error) {
 	f.opened++
+	f.asked = q
 	c := f.coll(ns)
 	docs := append([]bsonval.Doc(nil), c.docs...)
 	if c.viewOn != "" {
@@ -140,7 +143,7 @@ func (f *fakeData) query(docs []bsonval.Doc, q Query) (Source, error) {
 	return NewList(kept), nil
 }
 
-func (f *fakeData) HasIndex(context.Context, Namespace, string) bool { return false }
+func (f *fakeData) HasIndex(context.Context, Namespace, string) bool { return f.indexed }
 
 func (f *fakeData) HasUniqueIndex(_ context.Context, ns Namespace, fields []string) (bool, error) {
 	for _, u := range f.coll(ns).unique {

@@ -21,30 +21,60 @@ type join struct {
 	values  []bsonval.Value
 	key     []byte
 	found   []int32
+
+	leading Query     // what the planner can run of the sub-pipeline, with a query
+	rest    *Pipeline // the other stages; nil for none
 }
 
-func newJoin(r *run, s *lookupStage) *join { return &join{r: r, s: s} }
+func newJoin(r *run, s *lookupStage) *join {
+	j := &join{r: r, s: s, rest: s.sub}
+	if s.sub == nil {
+		return j
+	}
+	if q, rest := s.sub.Leading(); q.Matcher == nil || !q.Matcher.HasText() {
+		j.leading, j.rest = q, rest
+	}
+	return j
+}
 
-// find returns the foreign documents for a local one, in their natural order.
+// find returns the foreign documents for a local one, in their natural order, behind the
+// sub-pipeline if there is one.
 func (j *join) find(ctx context.Context, d bsonval.Doc) (Source, error) {
 	if !j.decided {
 		if err := j.decide(ctx); err != nil {
 			return nil, err
 		}
 	}
+	src, rest, err := j.matching(ctx, d)
+	if err != nil || rest == nil {
+		return src, err
+	}
+	return rest.open(ctx, j.r, src)
+}
+
+// matching returns the foreign documents for a local one, and the stages that they are to go through.
+func (j *join) matching(ctx context.Context, d bsonval.Doc) (Source, *Pipeline, error) {
 	j.values = pathValues(j.values[:0], d, j.s.local)
 	if len(j.values) == 0 {
 		j.values = append(j.values, bsonval.Null)
 	}
 	if j.table != nil {
-		return j.lookUp()
+		src, err := j.lookUp()
+		return src, j.s.sub, err
 	}
+	q := j.leading
 	filter := equalsAny(j.s.foreign, j.values)
 	m, err := match.Compile(filter, match.Options{Compiler: j.s.c})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return j.r.env.Data.Open(ctx, j.s.ns, Query{Filter: filter, Matcher: m, Collator: j.r.collator()})
+	if q.Matcher != nil {
+		filter = bsonval.NewBuilder().StartArray("$and").Doc("", filter).Doc("", q.Filter).End().Build()
+		m = match.FromNode(match.NewAnd(m.Root(), q.Matcher.Root()))
+	}
+	q.Filter, q.Matcher, q.Vars, q.Collator = filter, m, j.r.c.Vars, j.r.collator()
+	src, err := j.r.env.Data.Open(ctx, j.s.ns, q)
+	return src, j.rest, err
 }
 
 func (j *join) decide(ctx context.Context) error {

@@ -317,9 +317,7 @@ func (x *lookupSource) joined(ctx context.Context, d bsonval.Doc) (bsonval.Doc, 
 	case x.join == nil:
 		src, err = x.s.sub.openOn(ctx, x.r, x.s.ns)
 	default:
-		if src, err = x.join.find(ctx, d); err == nil && x.s.sub != nil {
-			src, err = x.s.sub.open(ctx, x.r, src)
-		}
+		src, err = x.join.find(ctx, d)
 	}
 	if err != nil {
 		return nil, err

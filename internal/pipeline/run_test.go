@@ -171,13 +171,34 @@ func TestJoins(t *testing.T) {
 			`{ _id: 1, r: [ [ 2, 3 ] ] } { _id: 2, r: [ [] ] } { _id: 3, r: [ [] ] }`},
 		{`[{"$project": {"_id": 1}}, {"$unionWith": {"coll": "o", "pipeline": [{"$match": {"to": 1}}]}}]`,
 			`{ _id: 1 } { _id: 2 } { _id: 3 } { _id: 3, to: 1 }`},
+		{`[{"$lookup": {"from": "o", "localField": "a", "foreignField": "b", "pipeline": [{"$sort": {"_id": -1}}, {"$skip": 1}, {"$limit": 1}, {"$project": {"b": 1}}], "as": "j"}}, {"$project": {"j": 1}}]`,
+			`{ _id: 1, j: [ { _id: 1, b: 1 } ] } { _id: 2, j: [ { _id: 3 } ] } { _id: 3, j: [ { _id: 2, b: [ 1, 5 ] } ] }`},
+		{`[{"$lookup": {"from": "o", "localField": "a", "foreignField": "b", "let": {"x": "$_id"}, "pipeline": [{"$match": {"$expr": {"$gt": ["$_id", "$$x"]}}}, {"$set": {"x": "$$x"}}, {"$project": {"x": 1}}], "as": "j"}}, {"$project": {"j": 1}}]`,
+			`{ _id: 1, j: [ { _id: 2, x: 1 } ] } { _id: 2, j: [ { _id: 3, x: 2 }, { _id: 5, x: 2 } ] } { _id: 3, j: [ { _id: 4, x: 3 } ] }`},
 	} {
-		got, err := runDocs(t, &Env{Expr: testEnv(), Data: data}, c.stages, docs)
-		if err != nil {
-			t.Errorf("%s: %v", c.stages, err)
-		} else if s := strings.Join(got, " "); s != c.want {
-			t.Errorf("%s\ngives %s\nwant  %s", c.stages, s, c.want)
+		for _, data.indexed = range []bool{false, true} {
+			got, err := runDocs(t, &Env{Expr: testEnv(), Data: data}, c.stages, docs)
+			if err != nil {
+				t.Errorf("%s: %v", c.stages, err)
+			} else if s := strings.Join(got, " "); s != c.want {
+				t.Errorf("%s\ngives %s\nwant  %s", c.stages, s, c.want)
+			}
 		}
+	}
+}
+
+// TestJoinAsksForLittle: what the planner can do of a sub-pipeline is asked for with the equality.
+func TestJoinAsksForLittle(t *testing.T) {
+	data := newFakeData(testEnv())
+	data.indexed = true
+	_, err := runDocs(t, &Env{Expr: testEnv(), Data: data}, `[{"$lookup": {"from": "o", "localField": "a", "foreignField": "b", "as": "j",
+		"pipeline": [{"$match": {"c": 2}}, {"$sort": {"d": 1}}, {"$limit": 3}, {"$project": {"d": 1}}]}}]`, []bsonval.Doc{doc(t, `{"a": 1}`)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	q := data.asked
+	if got := bsonval.FormatDoc(q.Filter) + bsonval.FormatDoc(q.Sort); got != `{ $and: [ { b: { $eq: 1 } }, { c: 2 } ] }{ d: 1 }` || q.Limit != 3 || q.Deps == nil {
+		t.Errorf("asks for %s, limit %d, fields %v", got, q.Limit, q.Deps)
 	}
 }
 

@@ -2,6 +2,7 @@ package plan
 
 import (
 	"bytes"
+	"slices"
 
 	"github.com/archelon-db/archelon/internal/catalog"
 	"github.com/archelon-db/archelon/internal/keystring"
@@ -59,6 +60,32 @@ func (b Bounds) Range(x *catalog.Index) (lower, upper []byte, exact, empty bool)
 		}
 	}
 	return lower, upper, exact, false
+}
+
+// Runs are the key ranges that hold exactly the keys within the bounds, in key order. It returns nil if
+// that are more than most, or if bounds lie behind a field that is not one value in each range.
+func (b Bounds) Runs(x *catalog.Index, most int) []KeyRange {
+	runs, open := []KeyRange{{}}, true
+	for i, set := range b.Fields {
+		if !open {
+			if !set.IsFull() {
+				return nil
+			}
+			continue
+		}
+		sp := set.spans(x.Fields[i].Desc)
+		if len(runs)*len(sp) > most {
+			return nil
+		}
+		longer := make([]KeyRange, 0, len(runs)*len(sp))
+		for _, r := range runs {
+			for _, s := range sp {
+				longer = append(longer, KeyRange{Lower: slices.Concat(r.Lower, s.start), Upper: slices.Concat(r.Lower, s.end)})
+			}
+		}
+		runs, open = longer, set.IsPoints()
+	}
+	return runs
 }
 
 // Checker tests keys against bounds during a scan, and says where to go on

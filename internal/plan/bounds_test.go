@@ -89,6 +89,9 @@ func TestScanOfBounds(t *testing.T) {
 			if !slices.EqualFunc(got, want, bytes.Equal) {
 				t.Fatalf("reverse %v: got %x\nwant %x", reverse, got, want)
 			}
+			if runs := bounds.Runs(x, 100); runs != nil {
+				checkRuns(t, runs, keys, want)
+			}
 			if visited > len(keys)+len(got) {
 				t.Fatalf("%d steps over %d keys", visited, len(keys))
 			}
@@ -148,6 +151,24 @@ func checkRun(t *rapid.T, c *Checker, keys [][]byte) {
 		if v, _ := c.Check(k); ahead(k) && v != Inside {
 			t.Fatalf("the run of %x ends at %x, but %x is outside", keys[0], end, k)
 		}
+	}
+}
+
+// checkRuns checks that ranges are in order and hold the keys that are wanted.
+func checkRuns(t *rapid.T, runs []KeyRange, keys, want [][]byte) {
+	var got [][]byte
+	for i, r := range runs {
+		if i > 0 && bytes.Compare(runs[i-1].Upper, r.Lower) > 0 || bytes.Compare(r.Lower, r.Upper) >= 0 {
+			t.Fatalf("runs %x", runs)
+		}
+		for _, k := range keys {
+			if bytes.Compare(k, r.Lower) >= 0 && bytes.Compare(k, r.Upper) < 0 {
+				got = append(got, k)
+			}
+		}
+	}
+	if !slices.EqualFunc(got, want, bytes.Equal) {
+		t.Fatalf("runs %x hold %x\nwant %x", runs, got, want)
 	}
 }
 

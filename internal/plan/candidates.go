@@ -99,6 +99,7 @@ func (p *planner) scan(direction int) *Plan {
 		return p.clustered(direction)
 	}
 	plan := &Plan{Reverse: direction < 0, Filter: p.residual(0), Sorted: p.q.Sort == nil}
+	plan.KeyOnly = plan.Filter == nil && plan.Sorted && p.q.Need != nil && len(p.q.Need) == 0
 	p.boundRecords(plan)
 	return plan
 }
@@ -188,7 +189,7 @@ func (p *planner) bounds(x *catalog.Index, sameOrder bool) (b Bounds, decided de
 					continue
 				}
 				set, from, by = q.set, q.group, -1
-				if q.exact && !q.negated && sameConjunct(p.preds, q) {
+				if q.exact && !q.whole && sameConjunct(p.preds, q) {
 					by = q.conjunct
 				}
 				continue

@@ -15,9 +15,9 @@ type predicate struct {
 	// set means that the conjunct is true.
 	exact bool
 
-	// negated says that exact holds only while the index is not multikey at the
+	// whole says that exact holds only while the index is not multikey at the
 	// path: an element for which the condition is true says nothing of the others.
-	negated bool
+	whole bool
 
 	// present says that documents without the path do not match, so a sparse
 	// index holds all that do.
@@ -161,6 +161,10 @@ func (p *predicates) compare(op match.Op, v bsonval.Value, q *predicate) {
 		return
 	}
 	q.exact = !null && v.Type() != bsonval.TypeMinKey && v.Type() != bsonval.TypeMaxKey
+	if v.Type() == bsonval.TypeNull && op == match.Eq {
+		// The key of null and of no value; of an array's elements it tells less.
+		q.exact, q.whole = true, true
+	}
 	switch op {
 	case match.Eq:
 		q.set = p.equal(v)
@@ -189,6 +193,7 @@ func (p *predicates) in(n *match.In, q *predicate) {
 		p.compare(match.Eq, v, &one)
 		sets = append(sets, one.set)
 		q.exact, q.present, q.text = q.exact && one.exact, q.present && one.present, q.text || one.text
+		q.whole = q.whole || one.whole
 	}
 	for _, r := range n.Regexes {
 		set, exact := p.regex(r)
@@ -281,17 +286,10 @@ func (p *predicates) not(n *match.Not, q *predicate) bool {
 		return false
 	}
 	q.set, q.text = p.complement(one.set), one.text
-	q.exact, q.negated = one.exact, true
+	q.exact, q.whole = one.exact, true
 	q.single = p.intersect(q.set, p.equal(bsonval.Null)).IsEmpty()
-	if !one.exact {
-		// What is inside the superset may still not match.
-		c, ok := n.Node.(*match.Compare)
-		if !ok || c.Op != match.Eq || c.Value.Type() != bsonval.TypeNull {
-			return false
-		}
-		q.present = true
-	}
-	return true
+	q.present = q.single
+	return one.exact // what is inside a superset may still not match
 }
 
 // hasText says whether a value's place in an index depends on the order of

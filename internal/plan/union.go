@@ -122,7 +122,7 @@ func (p *planner) implies(n match.Node) bool {
 		return false
 	}
 	_, exists := n.(*match.Exists)
-	if !exists && !want.exact {
+	if !exists && (!want.exact || want.whole) {
 		return false
 	}
 	for _, q := range p.preds.list {

@@ -334,6 +334,14 @@ type Txn interface {
 	Rollback()
 }
 
+// AheadReader is a transaction that takes less time to read many records if it knows them before.
+type AheadReader interface {
+	// ReadAhead tells which records of a table the transaction is going to Get, in this order,
+	// in place of those it was told of before. Nothing but the time it takes depends on it. The
+	// ids must not change afterwards.
+	ReadAhead(t TableID, ids []RecordID)
+}
+
 // AheadLocker is a transaction that takes less time for many records if it knows them
 // before.
 type AheadLocker interface {
@@ -367,6 +375,9 @@ type RecordRange struct {
 	Min, Max RecordID
 	Reverse  bool
 
+	// Bare says that nobody asks for Doc.
+	Bare bool
+
 	// Contains is what is known of the records that are wanted; nil if nothing is.
 	Contains Contains
 
@@ -378,6 +389,9 @@ type RecordRange struct {
 	// states.
 	Loose bool
 }
+
+// KeyRun is the keys k with Lower <= k < Upper.
+type KeyRun struct{ Lower, Upper []byte }
 
 // IndexRange bounds an index scan: keys in [Lower, Upper), nil meaning no
 // bound. A bound is a key, a prefix of keys, or either of them followed by a byte
@@ -391,6 +405,10 @@ type IndexRange struct {
 	Reverse      bool
 	After        []byte
 	AfterID      RecordID
+
+	// Runs are ranges within Lower and Upper, apart from each other and in ascending order:
+	// entries outside of them may be left out. Nil if all are wanted.
+	Runs []KeyRun
 
 	// Fetch names the table whose records Doc returns; 0 fetches none.
 	Fetch TableID

@@ -16,22 +16,62 @@ import (
 // maxAhead is how many records are locked in one statement.
 const maxAhead = 128
 
-// ahead are the records that are going to be changed.
+// ahead are the records that are going to be changed, or read.
 type ahead struct {
 	t    storage.TableID
 	ids  []storage.RecordID          // not asked for yet
 	docs map[storage.RecordID][]byte // locked and not asked for yet
 
+	size  int                           // of the last chunk that was read
 	found map[entryKey]storage.RecordID // by LookupAhead; 0 for none
 }
 
-var _ storage.AheadLocker = (*txn)(nil)
+var (
+	_ storage.AheadLocker = (*txn)(nil)
+	_ storage.AheadReader = (*txn)(nil)
+)
 
 // LockAhead tells which records the transaction is going to get and to lock, in this order.
 func (tx *txn) LockAhead(t storage.TableID, ids []storage.RecordID) {
 	if !tx.brief && tx.at == nil && !tx.opts.ReadOnly {
 		tx.ahead.t, tx.ahead.ids, tx.ahead.docs = t, ids, nil
 	}
+}
+
+// ReadAhead tells which records the transaction is going to get, in this order.
+func (tx *txn) ReadAhead(t storage.TableID, ids []storage.RecordID) {
+	if tx.opts.ReadOnly {
+		tx.ahead = ahead{t: t, ids: ids}
+	}
+}
+
+// readForeseen returns a record if it was told of; then it is read, and the next ones with it.
+func (tx *txn) readForeseen(ctx context.Context, o *object, k recordKey) ([]byte, error) {
+	a := &tx.ahead
+	if a.t != k.t || o.kind != kindTable {
+		return nil, nil
+	}
+	if len(a.ids) > 0 && a.ids[0] == k.id {
+		if err := tx.start(ctx); err != nil {
+			return nil, err
+		}
+		a.size = min(max(2*a.size, unknownRows), maxAhead)
+		n := min(len(a.ids), a.size, int(max(1, chunkBytes/max(1, o.width.Load()))))
+		ids := array{elem: oidInt8}
+		for _, id := range a.ids[:n] {
+			ids.addInt(int64(id))
+		}
+		a.ids, a.docs = a.ids[n:], make(map[storage.RecordID][]byte, n)
+		tx.c.add(o.sql.getAny, func(v [][]byte) {
+			a.docs[storage.RecordID(int64Of(v[0]))] = append(make([]byte, 0, len(v[1])), v[1]...)
+		}, ids.bytes())
+		if err := tx.run(ctx); err != nil {
+			return nil, err
+		}
+	}
+	doc := a.docs[k.id]
+	delete(a.docs, k.id)
+	return doc, nil
 }
 
 // LookupAhead looks several keys up that are going to be asked for.
@@ -75,6 +115,9 @@ func (tx *txn) LookupAhead(ctx context.Context, x storage.IndexID, keys [][]byte
 // foreseen returns a record if it was told of: then it is claimed, locked and read, and the
 // next ones with it. It is nil if it is to be asked for by itself.
 func (tx *txn) foreseen(ctx context.Context, o *object, k recordKey) ([]byte, error) {
+	if tx.opts.ReadOnly {
+		return tx.readForeseen(ctx, o, k)
+	}
 	a := &tx.ahead
 	if a.t != k.t || o.kind != kindTable {
 		return nil, nil

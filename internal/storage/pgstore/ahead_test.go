@@ -93,6 +93,54 @@ func TestLockAhead(t *testing.T) {
 	}
 }
 
+// TestReadAhead reads records that it has told of, some of which are not there, in their order and
+// in another, and counts the statements.
+func TestReadAhead(t *testing.T) {
+	s, ctx := open(t, freshURL(t)), t.Context()
+	tx := s.Begin(storage.TxnOptions{})
+	must(t, tx.CreateTable(1))
+	var ids []storage.RecordID
+	for i := range 500 {
+		id, err := tx.Insert(ctx, 1, fmt.Appendf(nil, "%d", i))
+		must(t, err)
+		ids = append(ids, id)
+	}
+	commit(t, tx)
+	tx = s.Begin(storage.TxnOptions{})
+	for i := 0; i < len(ids); i += 9 {
+		must(t, tx.Delete(ctx, 1, ids[i]))
+	}
+	commit(t, tx)
+	rng := rand.New(rand.NewPCG(5, 6))
+	for _, strange := range []int{0, 20} {
+		tx := s.Begin(storage.TxnOptions{ReadOnly: true}).(*txn)
+		tx.ReadAhead(1, ids)
+		_, err := tx.Get(ctx, 1, ids[1]) // gives it a connection
+		must(t, err)
+		before := tx.c.tick
+		for i := range ids {
+			at := i
+			if strange > 0 && rng.IntN(strange) == 0 {
+				at = rng.IntN(len(ids)) // not as told
+			}
+			got, err := tx.Get(ctx, 1, ids[at])
+			if at%9 == 0 {
+				wantErr(t, err, storage.ErrNotFound)
+				continue
+			}
+			must(t, err)
+			if string(got) != fmt.Sprint(at) {
+				t.Fatalf("record %d is %q", at, got)
+			}
+		}
+		// One for each that is not there, and a few for the others.
+		if n := tx.c.tick - before; strange == 0 && n > uint64(len(ids)/9+10) {
+			t.Errorf("%d statements", n)
+		}
+		tx.Rollback()
+	}
+}
+
 // TestLockAheadOfOthers tells of records that others have: those of the same process and of
 // another one are in the way only when it is their turn.
 func TestLockAheadOfOthers(t *testing.T) {

@@ -70,6 +70,8 @@
 //     condition; contains.go has the reasons for its form, docs/postgres.md what else was
 //     measured. An index scan that is told on its way (Narrow) goes on with such a
 //     statement behind its last row, and an entry without a record is never left out.
+//   - A scan of an index that is told which parts of it are wanted (Runs) opens several in one
+//     batch (runs.go).
 //   - Iterators are portals of the extended protocol, fetched in growing pieces:
 //     they show what was written before they were opened and nothing later.
 //   - Lock may begin the PostgreSQL transaction again, on a newer snapshot, after

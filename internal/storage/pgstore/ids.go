@@ -368,6 +368,7 @@ func (ids *idSet) end(tx *txn, seq uint64) {
 // scanShape is what the text of a scan's statement depends on.
 type scanShape struct {
 	reverse, fetch      bool
+	bare                bool // no records, only their ids
 	lower, upper, after bool
 	contains            string // see condition
 }
@@ -390,7 +391,11 @@ func (o *object) scan(sh scanShape) string {
 		dir, beyond = " DESC", "<"
 	}
 	if o.kind == kindTable {
-		b.WriteString(o.records(sh.contains))
+		if sh.bare {
+			b.WriteString("SELECT x.rid, ''::bytea FROM " + o.name + " x")
+		} else {
+			b.WriteString(o.records(sh.contains))
+		}
 		if sh.lower {
 			arg("x.rid >= $%d")
 		}

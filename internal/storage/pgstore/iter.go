@@ -56,6 +56,9 @@ type iterator struct {
 	done   bool
 	width  *object // whose width tells the size of rows
 
+	runs  []storage.KeyRun // still to be read, in the order of the scan; see runs.go
+	ahead int              // how many are opened at once
+
 	// narrowing is what Narrow has asked for and the next chunk is to have. A condition
 	// that ends at until makes the range end there, too; the scan ends at beyond.
 	narrowing     *narrowing
@@ -97,7 +100,7 @@ func (tx *txn) Scan(ctx context.Context, t storage.TableID, r storage.RecordRang
 func (it *iterator) shapeRecords() {
 	r := &it.span
 	contains, needles := condition(r.Contains, it.width.width.Load())
-	it.sql = it.o.scan(scanShape{reverse: r.Reverse, lower: r.Min > 0, upper: r.Max > 0, contains: contains})
+	it.sql = it.o.scan(scanShape{reverse: r.Reverse, bare: r.Bare, lower: r.Min > 0, upper: r.Max > 0, contains: contains})
 	it.args = it.args[:0]
 	for _, id := range []storage.RecordID{r.Min, r.Max} {
 		if id > 0 {
@@ -131,6 +134,9 @@ func (tx *txn) ScanIndex(ctx context.Context, x storage.IndexID, r storage.Index
 			return nil, storage.ErrNotFound
 		}
 		it.width = t
+	}
+	if it.inRuns() {
+		return it, it.openRuns()
 	}
 	it.shape()
 	return it, it.open()
@@ -212,6 +218,9 @@ func (it *iterator) open() error {
 
 // guess is how many rows to fetch.
 func (it *iterator) guess(most int64) uint32 {
+	if it.span.Bare {
+		return uint32(most)
+	}
 	width := it.width.width.Load()
 	if width == 0 {
 		return unknownRows
@@ -252,7 +261,9 @@ func (it *iterator) receive(v [][]byte) {
 	for _, b := range v {
 		total += len(b)
 	}
-	it.learn(int64(total))
+	if !it.span.Bare {
+		it.learn(int64(total))
+	}
 	if it.o.kind == kindTable {
 		it.rows = append(it.rows, row{id: storage.RecordID(int64Of(v[0])), doc: append(make([]byte, 0, len(v[1])), v[1]...)})
 		return
@@ -334,6 +345,10 @@ func (it *iterator) Next() bool {
 			if !it.fetchBeyond() {
 				return false
 			}
+		case len(it.runs) > 0:
+			if !it.fetchRuns() {
+				return false
+			}
 		default:
 			it.done = true
 			return false
@@ -399,7 +414,7 @@ func (it *iterator) fetchNarrow(n *narrowing) bool {
 	case r.Reverse && bytes.Compare(n.until, r.Lower) > 0:
 		it.until, it.beyond, r.Lower = n.until, r.Lower, n.until
 	}
-	it.likely = n.likely
+	it.likely, it.runs = n.likely, nil
 	it.tx.c.closePortal(it.portal)
 	it.shape()
 	it.err = it.open()
@@ -488,6 +503,7 @@ func (it *iterator) jump(key []byte) bool {
 	default:
 		return true
 	}
+	it.runs = nil
 	it.tx.c.closePortal(it.portal)
 	it.shape()
 	it.err = it.open()
