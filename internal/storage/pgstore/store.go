@@ -61,6 +61,7 @@ type storeSQL struct {
 	objects, setPlace, rename               string
 	namespace, addNamespace                 string
 	valueOf, expectAll, putMetaMany         string
+	newMeta, changeMeta                     string // see sendMetaIf
 	emptyNamespaces, dropNamespace          string
 }
 
@@ -84,7 +85,10 @@ func (s *Store) prepareSQL() {
 		valueOf:    "(SELECT value FROM " + n + ".meta WHERE key = $2)", // for a second argument
 		expectAll: "SELECT 1 / ((SELECT count(*) FROM unnest($1::bytea[], $2::bytea[]) AS e(key, value) JOIN " + n + ".meta m USING (key, value)) = $3 " +
 			"AND NOT EXISTS (SELECT 1 FROM " + n + ".meta WHERE key = ANY($4::bytea[])))::int",
-		putMetaMany:  "INSERT INTO " + n + ".meta (key, value) SELECT * FROM unnest($1::bytea[], $2::bytea[]) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+		putMetaMany: "INSERT INTO " + n + ".meta (key, value) SELECT * FROM unnest($1::bytea[], $2::bytea[]) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+		newMeta:     countedSQL("INSERT INTO " + n + ".meta (key, value) SELECT * FROM unnest($2::bytea[], $3::bytea[]) ON CONFLICT (key) DO NOTHING"),
+		changeMeta: countedSQL("UPDATE " + n + ".meta m SET value = v.value FROM unnest($2::bytea[], $3::bytea[], $4::bytea[]) AS v(key, old, value) " +
+			"WHERE m.key = v.key AND m.value = v.old"),
 		dropMeta:     "DELETE FROM " + n + ".meta WHERE key = $1 RETURNING value",
 		scanMeta:     "SELECT key, value FROM " + n + ".meta WHERE key >= $1 ORDER BY key",
 		scanMetaUpTo: "SELECT key, value FROM " + n + ".meta WHERE key >= $1 AND key < $2 ORDER BY key",

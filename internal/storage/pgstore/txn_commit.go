@@ -132,11 +132,7 @@ func (tx *txn) sendCommit() {
 	for _, t := range tx.cuts {
 		c.add(t.o.sql.truncate, nil, c.i8(int64(t.before)))
 	}
-	var e *storage.Expectation
-	if tx.late {
-		e = tx.s.sendLooks(c, tx.opts.Expect)
-	}
-	tx.sendPlace(e)
+	tx.sendPlace(tx.lateOne)
 }
 
 // placed notes the place in the order that a commit has got.
