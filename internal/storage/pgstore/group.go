@@ -176,6 +176,8 @@ func (g *grouper) gather() []*member {
 // runGroup commits a group, or those of its members that can be, durably if one of them
 // wants that.
 func (s *Store) runGroup(batch []*member) {
+	s.unnoted.Add(1)
+	defer s.unnoted.Add(-1)
 	var slot uint32
 	commit := func(c *conn, disk diskWait) error {
 		slot = c.pg.PID()

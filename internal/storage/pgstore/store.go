@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"math"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -39,6 +40,7 @@ type Store struct {
 	openTxns   atomic.Int64
 	commits    atomic.Int64
 	committing atomic.Int64 // commits under way
+	unnoted    atomic.Int64 // commits that may be visible already at a time that is not known yet
 	crowd      crowd
 	dropped    atomic.Bool  // something is to be swept soon
 	ascii      atomic.Bool  // the PostgreSQL database cannot store all of Unicode
@@ -219,7 +221,7 @@ func (s *Store) fence(slot uint32) {
 		}
 		c.end()
 		c.add(s.sql.fence, nil, c.i8(int64(slot)))
-		err = c.run(ctx)
+		_, err = s.askPosition(ctx, c)
 		s.pool.release(c)
 		if err == nil {
 			return
@@ -240,7 +242,33 @@ func (s *Store) Sync(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return s.syncer.wait(s.syncer.newest(), gen)
+	newest := s.syncer.newest()
+	if s.unnoted.Load() > 0 {
+		c, err := s.pool.acquire(ctx)
+		if err != nil {
+			return translate(ctx, err)
+		}
+		c.end()
+		newest, err = s.askPosition(ctx, c)
+		s.pool.release(c)
+		if err != nil {
+			return translate(ctx, err)
+		}
+	}
+	return s.syncer.wait(newest, gen)
+}
+
+// askPosition asks for the time of the newest commit that is visible.
+func (s *Store) askPosition(ctx context.Context, c *conn) (uint64, error) {
+	var pos int64
+	c.add(s.sql.position, func(v [][]byte) { pos = int64Of(v[0]) })
+	if err := c.run(ctx); err != nil {
+		return 0, err
+	}
+	if pos > 0 {
+		s.syncer.note(uint64(pos))
+	}
+	return uint64(pos), nil
 }
 
 // Durable returns the time up to which log records are durable, and a channel
@@ -250,8 +278,14 @@ func (s *Store) Durable() (uint64, <-chan struct{}) { return s.syncer.watch() }
 // IsDistant says that PostgreSQL is another process, if not on another host.
 func (s *Store) IsDistant() bool { return true }
 
-// Visible returns the time up to which commits are known to be visible.
-func (s *Store) Visible() uint64 { return s.syncer.newest() }
+// Visible returns the time up to which commits of this process are visible: the end of time
+// while one of them may be visible already that does not know its own yet.
+func (s *Store) Visible() uint64 {
+	if s.unnoted.Load() > 0 {
+		return math.MaxUint64
+	}
+	return s.syncer.newest()
+}
 
 // Peek has nothing at hand: other processes may write.
 func (s *Store) Peek(storage.TableID, storage.RecordID) []byte { return nil }

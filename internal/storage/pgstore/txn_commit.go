@@ -85,6 +85,8 @@ func (tx *txn) commitWrites(ctx context.Context, direct bool) (uint64, error) {
 	tx.sendCommit()
 	c.add("COMMIT", nil)
 	tx.sent = true
+	tx.s.unnoted.Add(1)
+	defer tx.s.unnoted.Add(-1)
 	// From here on the outcome is decided by PostgreSQL alone.
 	err := c.run(context.WithoutCancel(ctx))
 	var cut *cutError
