@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/archelon-db/archelon/internal/clock"
 	"github.com/archelon-db/archelon/internal/mongoerr"
 	"github.com/archelon-db/archelon/internal/storage"
 	"github.com/archelon-db/archelon/test/pgharness"
@@ -550,5 +551,63 @@ func TestExpecting(t *testing.T) {
 	var stale *storage.StaleError
 	if err := scan(begin()); !errors.As(err, &stale) || stale.Expected != known {
 		t.Fatalf("got %v", err)
+	}
+}
+
+// TestLostTimes has PostgreSQL lose commits in a crash that a process has seen. No other process gets their times, or
+// earlier ones, for commits that come after this one has said that there are no more.
+func TestLostTimes(t *testing.T) {
+	if server == nil {
+		t.Skip(pgharness.ErrNotInstalled)
+	}
+	pg, err := pgharness.Start(map[string]string{"wal_writer_delay": "10s"})
+	must(t, err)
+	defer pg.Close()
+	now := time.Now() // which stands still: times are a second and a number in it
+	stores := [2]*Store{}
+	for i := range stores {
+		stores[i], err = Open(t.Context(), Config{URL: pg.URL(), Shared: true, AcquireTimeout: 20 * time.Second, Clock: clock.New(func() time.Time { return now })})
+		must(t, err)
+		defer stores[i].Close()
+	}
+	a, b := stores[0], stores[1]
+	tx := a.Begin(storage.TxnOptions{})
+	must(t, tx.CreateTable(1))
+	commit(t, tx)
+	insert := func(s *Store, noSync bool) (uint64, error) {
+		tx := s.Begin(storage.TxnOptions{NoSync: noSync})
+		defer tx.Rollback()
+		if _, err := tx.Insert(t.Context(), 1, []byte("x")); err != nil {
+			return 0, err
+		}
+		pos, err := tx.Commit(t.Context())
+		return uint64(pos), err
+	}
+	for range 10 {
+		_, err := insert(b, false)
+		must(t, err)
+		last := uint64(0)
+		for range 20 {
+			last, err = insert(a, true)
+			must(t, err)
+		}
+		pg.Kill()
+		must(t, pg.Run())
+		for deadline := time.Now().Add(20 * time.Second); ; <-time.After(time.Millisecond) {
+			if upTo, _ := a.Durable(); upTo >= last {
+				break
+			}
+			if time.Now().After(deadline) {
+				t.Fatal("the store does not recover")
+			}
+		}
+		upTo, _ := a.Durable()
+		at, err := insert(b, false)
+		for err != nil { // its connections were cut
+			at, err = insert(b, false)
+		}
+		if at <= upTo {
+			t.Errorf("a commit at %d after it was told that there are none up to %d", at, upTo)
+		}
 	}
 }

@@ -64,6 +64,7 @@ type storeSQL struct {
 	namespace, addNamespace                 string
 	valueOf, expectAll, putMetaMany         string
 	newMeta, changeMeta                     string // see sendMetaIf
+	pushClock                               string
 	emptyNamespaces, dropNamespace          string
 }
 
@@ -73,6 +74,7 @@ func (s *Store) prepareSQL() {
 	place := "setval('" + n + ".clock', GREATEST((SELECT last_value FROM " + n + ".clock) + $1::int8, $2::int8))"
 	s.sql = storeSQL{
 		position:   "SELECT COALESCE(max(pos), 0) FROM " + n + ".commits",
+		pushClock:  "SELECT setval('" + n + ".clock', GREATEST((SELECT last_value FROM " + n + ".clock), $1::int8))",
 		lockCommit: "LOCK TABLE " + n + ".committing IN EXCLUSIVE MODE",
 		commit:     "UPDATE " + n + ".commits SET pos = " + place + " WHERE slot = $3 RETURNING pos",
 		commitIf: "UPDATE " + n + ".commits SET pos = " + place + " WHERE slot = $3 / (SELECT count(*) FROM " + n + ".meta " +

@@ -75,6 +75,9 @@ func (y *syncer) connect(ctx context.Context) (*conn, error) {
 		err = y.choose(ctx, c)
 	}
 	if err == nil {
+		err = y.pushClock(ctx, c)
+	}
+	if err == nil {
 		c.once("SET lock_timeout = '" + groupPatience + "'")
 		err = c.run(ctx)
 	}
@@ -83,6 +86,21 @@ func (y *syncer) connect(ctx context.Context) (*conn, error) {
 		return nil, translate(ctx, err)
 	}
 	return c, nil
+}
+
+// pushClock makes sure that nobody is going to get a time again that was known here: a crash
+// takes the newest ones back, and commits, with which streams of this process are through.
+// Who has got one since has committed when it returns.
+func (y *syncer) pushClock(ctx context.Context, c *conn) error {
+	newest := y.newest()
+	if newest == 0 {
+		return nil
+	}
+	c.once("BEGIN")
+	c.add(y.s.sql.lockCommit, nil)
+	c.add(y.s.sql.pushClock, nil, c.i8(int64(newest)))
+	c.once("COMMIT")
+	return c.run(ctx)
 }
 
 // choose finds out how a commit is made to wait for the disk: as the server is configured.
