@@ -520,6 +520,49 @@ func TestCanceledStatement(t *testing.T) {
 	s.pool.release(c)
 }
 
+// TestGivingUp has clients give up while record ids are fetched for them: that fails nobody else's commits.
+func TestGivingUp(t *testing.T) {
+	s, _ := openTwo(t)
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	for range 2 {
+		wg.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+					insertOne(t, s, "x")
+				}
+			}
+		})
+	}
+	o, err := s.ids.find(t.Context(), kindTable, 2)
+	must(t, err)
+	gaveUp := 0
+	for i := range 500 {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Duration(i)*time.Microsecond)
+		tx := s.Begin(storage.TxnOptions{})
+		o.mu.Lock()
+		o.next = o.limit // the block is used up
+		o.mu.Unlock()
+		if _, err := tx.Insert(ctx, 2, []byte("y")); errors.Is(err, context.DeadlineExceeded) {
+			gaveUp++
+		} else if err != nil {
+			t.Error(err)
+		}
+		tx.Rollback()
+		cancel()
+	}
+	close(stop)
+	wg.Wait()
+	s.syncer.mu.Lock()
+	defer s.syncer.mu.Unlock()
+	if s.syncer.gen != 1 || gaveUp == 0 {
+		t.Errorf("%d connections, %d have given up", s.syncer.gen, gaveUp)
+	}
+}
+
 // TestExpecting checks that what a transaction goes by is asked for when it looks, and not
 // when it begins.
 func TestExpecting(t *testing.T) {

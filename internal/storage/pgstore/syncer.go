@@ -153,12 +153,31 @@ func (y *syncer) hold(ctx context.Context, c *conn) error {
 
 // round runs fn with the connection, after any other round.
 func (y *syncer) round(ctx context.Context, fn func(*conn) error) error {
+	if err := y.take(ctx); err != nil {
+		return err
+	}
+	return y.lead(ctx, fn)
+}
+
+// ask is a round for a client, who may give up before it: in it that would cut the
+// connection, and fail the commits of others.
+func (y *syncer) ask(ctx context.Context, fn func(context.Context, *conn) error) error {
+	if err := y.take(ctx); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), y.s.config.AcquireTimeout)
+	defer cancel()
+	return y.lead(ctx, func(c *conn) error { return fn(ctx, c) })
+}
+
+// take waits until nobody is in a round, and begins one.
+func (y *syncer) take(ctx context.Context) error {
 	for {
 		y.mu.Lock()
 		if !y.busy {
 			y.busy, y.done = true, make(chan struct{})
 			y.mu.Unlock()
-			return y.lead(ctx, fn)
+			return nil
 		}
 		done := y.done
 		y.mu.Unlock()
@@ -369,7 +388,7 @@ func (y *syncer) foreign(version int64) bool {
 
 // reload reads the catalogue again.
 func (y *syncer) reload(ctx context.Context) error {
-	return y.round(ctx, func(c *conn) error { return y.s.ids.load(ctx, c) })
+	return y.ask(ctx, y.s.ids.load)
 }
 
 func (y *syncer) close() {
