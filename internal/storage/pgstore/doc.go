@@ -97,8 +97,8 @@
 // with its COMMIT, which is faster for one (crowd.go).
 //
 // So do those whose connection is cut on the way. Before such a failure is reported a
-// fence makes sure that the commit is over, one way or the other: it writes the connection's
-// row in commits, at which a commit that is still under way then fails. Who looks
+// fence makes sure that the commit is over, one way or the other: it takes the connection's
+// row in commits away (its position stays), without which a commit fails. Who looks
 // for the outcome afterwards finds it.
 //
 // # Several processes

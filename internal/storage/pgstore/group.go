@@ -301,7 +301,7 @@ func (s *Store) tryGroup(c *conn, batch []*member, disk diskWait) error {
 		return err
 	default:
 		c.add("ROLLBACK", nil)
-		c.broken = c.run(context.Background()) != nil
+		c.broken = c.run(context.Background()) != nil || stateOf(err) == stateNoLogarithm
 		return err
 	}
 	for _, m := range batch {

@@ -563,6 +563,92 @@ func TestGivingUp(t *testing.T) {
 	}
 }
 
+// TestLateCommit cuts the connection of a commit that PostgreSQL has not come to yet, because somebody has the table alone: it does
+// not happen after it has been told that it is over.
+func TestLateCommit(t *testing.T) {
+	for name, opts := range map[string]storage.TxnOptions{"alone": {Hopeful: true, Hold: 1}, "in a group": brief} {
+		t.Run(name, func(t *testing.T) {
+			a, b := openTwo(t)
+			ctx := t.Context()
+			insertOne(t, a, "first")
+			alone := b.Begin(storage.TxnOptions{Alone: []storage.TableID{1}})
+			defer alone.Rollback()
+			_, err := alone.Get(ctx, 1, 1)
+			must(t, err)
+			tx := a.Begin(opts).(*txn)
+			_, err = tx.Insert(ctx, 1, []byte("late"))
+			must(t, err)
+			done := make(chan error, 1)
+			go func() {
+				_, err := tx.Commit(ctx)
+				done <- err
+			}()
+			cut := ""
+			for cut == "" { // until the commit waits
+				cut = ask(t, b, "SELECT pid::text FROM pg_locks WHERE NOT granted AND relation = '"+table(t, b, 1)+"'::regclass")
+			}
+			c := a.syncer.c
+			if tx.c != nil {
+				c = tx.c
+			}
+			must(t, c.pg.Conn().Close())
+			var me *mongoerr.Error
+			if err := <-done; !errors.As(err, &me) || me.Code != mongoerr.HostUnreachable {
+				t.Fatalf("got %v", err)
+			}
+			alone.Rollback()
+			for ask(t, b, "SELECT pid::text FROM pg_stat_activity WHERE pid = "+cut) != "" {
+				<-time.After(time.Millisecond)
+			}
+			if n := count(t, b); n != 1 {
+				t.Errorf("%d records", n)
+			}
+			insertOne(t, a, "another")
+		})
+	}
+}
+
+// TestForeignFence has a fence find a connection that has got the number of the one it is about.
+func TestForeignFence(t *testing.T) {
+	s, _ := openTwo(t)
+	insertOne(t, s, "x")
+	s.pool.mu.Lock()
+	slots := []uint32{s.syncer.c.pg.PID()}
+	for _, c := range s.pool.idle {
+		slots = append(slots, c.pg.PID())
+	}
+	s.pool.mu.Unlock()
+	for _, slot := range slots {
+		s.fence(slot)
+	}
+	for _, opts := range []storage.TxnOptions{{}, brief} {
+		for try := 0; ; try++ {
+			tx := s.Begin(opts)
+			_, err := tx.Insert(t.Context(), 1, []byte("y"))
+			must(t, err)
+			_, err = tx.Commit(t.Context())
+			tx.Rollback()
+			if err == nil {
+				break
+			}
+			if wantErr(t, err, storage.ErrWriteConflict); try > len(slots) {
+				t.Fatal("a connection without its row goes on being used")
+			}
+		}
+	}
+	if n := count(t, s); n != 3 {
+		t.Errorf("%d records", n)
+	}
+}
+
+// table is the name of a table in SQL.
+func table(t testing.TB, s *Store, id uint32) string {
+	t.Helper()
+	o, err := s.ids.find(t.Context(), kindTable, id)
+	must(t, err)
+	return o.name
+}
+
 // TestExpecting checks that what a transaction goes by is asked for when it looks, and not
 // when it begins.
 func TestExpecting(t *testing.T) {
@@ -617,22 +703,27 @@ func TestLostTimes(t *testing.T) {
 	tx := a.Begin(storage.TxnOptions{})
 	must(t, tx.CreateTable(1))
 	commit(t, tx)
-	insert := func(s *Store, noSync bool) (uint64, error) {
-		tx := s.Begin(storage.TxnOptions{NoSync: noSync})
-		defer tx.Rollback()
-		if _, err := tx.Insert(t.Context(), 1, []byte("x")); err != nil {
-			return 0, err
+	insert := func(s *Store, noSync bool) uint64 {
+		for {
+			tx := s.Begin(storage.TxnOptions{NoSync: noSync})
+			_, err := tx.Insert(t.Context(), 1, []byte("x"))
+			pos := storage.Position(0)
+			if err == nil {
+				pos, err = tx.Commit(t.Context())
+			}
+			tx.Rollback()
+			var me *mongoerr.Error
+			if !errors.As(err, &me) || me.Code != mongoerr.HostUnreachable { // a connection that was cut
+				must(t, err)
+				return uint64(pos)
+			}
 		}
-		pos, err := tx.Commit(t.Context())
-		return uint64(pos), err
 	}
 	for range 10 {
-		_, err := insert(b, false)
-		must(t, err)
+		insert(b, false)
 		last := uint64(0)
 		for range 20 {
-			last, err = insert(a, true)
-			must(t, err)
+			last = insert(a, true)
 		}
 		pg.Kill()
 		must(t, pg.Run())
@@ -645,11 +736,7 @@ func TestLostTimes(t *testing.T) {
 			}
 		}
 		upTo, _ := a.Durable()
-		at, err := insert(b, false)
-		for err != nil { // its connections were cut
-			at, err = insert(b, false)
-		}
-		if at <= upTo {
+		if at := insert(b, false); at <= upTo {
 			t.Errorf("a commit at %d after it was told that there are none up to %d", at, upTo)
 		}
 	}

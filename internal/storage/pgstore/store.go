@@ -56,7 +56,10 @@ var _ storage.Engine = (*Store)(nil)
 // storeSQL are the statements on the store's own tables.
 type storeSQL struct {
 	commitOld, forgetOld, shareMeta         string
-	position, commit, commitIf, fence       string
+	position                                string
+	place, placeIf                          string // the beginnings of statements that go on with placedSQL, as these do, or commitSQL
+	commit, commitIf                        string
+	fence, fenceNew                         string
 	getMeta, putMeta, putOldMeta, dropMeta  string
 	scanMeta, scanMetaUpTo, lockCommit, ddl string
 	block                                   string
@@ -68,6 +71,9 @@ type storeSQL struct {
 	emptyNamespaces, dropNamespace          string
 }
 
+// placedSQL takes a logarithm of zero unless p, which draws a commit's time, has returned one.
+const placedSQL = "SELECT COALESCE(max(pos), ln(count(*)::float8)::int8) AS pos FROM p"
+
 func (s *Store) prepareSQL() {
 	n := s.schema
 	put := "INSERT INTO " + n + ".meta AS m (key, value) VALUES ($1, $2) ON CONFLICT (key) DO UPDATE SET value = excluded.value"
@@ -76,12 +82,13 @@ func (s *Store) prepareSQL() {
 		position:   "SELECT COALESCE(max(pos), 0) FROM " + n + ".commits",
 		pushClock:  "SELECT setval('" + n + ".clock', GREATEST((SELECT last_value FROM " + n + ".clock), $1::int8))",
 		lockCommit: "LOCK TABLE " + n + ".committing IN EXCLUSIVE MODE",
-		commit:     "UPDATE " + n + ".commits SET pos = " + place + " WHERE slot = $3 RETURNING pos",
-		commitIf: "UPDATE " + n + ".commits SET pos = " + place + " WHERE slot = $3 / (SELECT count(*) FROM " + n + ".meta " +
-			"WHERE key = $4 AND value = $5) RETURNING pos",
+		place:      "WITH p AS (UPDATE " + n + ".commits SET pos = " + place + " WHERE slot = $3 RETURNING pos)",
+		placeIf: "WITH p AS (UPDATE " + n + ".commits SET pos = " + place + " WHERE slot = $3 / (SELECT count(*) FROM " + n + ".meta " +
+			"WHERE key = $4 AND value = $5) RETURNING pos)",
 		commitOld:  "INSERT INTO " + n + ".commits (slot, pos) SELECT -pos, pos FROM (SELECT " + place + " AS pos) v RETURNING pos",
 		forgetOld:  "DELETE FROM " + n + ".commits WHERE slot < 0 AND pos < (SELECT max(pos) FROM " + n + ".commits)",
-		fence:      "UPDATE " + n + ".commits SET pos = pos WHERE slot = $1",
+		fence:      "UPDATE " + n + ".commits SET slot = -pos WHERE slot = $1 AND pos > 0",
+		fenceNew:   "DELETE FROM " + n + ".commits WHERE slot = $1 AND pos = 0",
 		getMeta:    "SELECT value FROM " + n + ".meta WHERE key = $1",
 		putMeta:    put,
 		putOldMeta: put + " RETURNING (SELECT o.value FROM " + n + ".meta o WHERE o.key = $1)",
@@ -110,6 +117,7 @@ func (s *Store) prepareSQL() {
 		dropNamespace: "DELETE FROM " + n + ".databases d WHERE database = $1 AND NOT EXISTS " +
 			"(SELECT 1 FROM " + n + ".ids i WHERE i.namespace = d.namespace)",
 	}
+	s.sql.commit, s.sql.commitIf = s.sql.place+" "+placedSQL, s.sql.placeIf+" "+placedSQL
 }
 
 // Open opens the store that a URL names, or creates it.
@@ -211,8 +219,10 @@ func (o *outage) note(err error) {
 }
 
 // fence makes sure that a commit whose connection was cut is over when its outcome is
-// looked for. PostgreSQL may still be at it: then it either comes through, which the fence
-// waits for, or fails at the connection's row in commits.
+// looked for. PostgreSQL may still be at it, or about to: then it either comes through, which the
+// fence waits for, or fails because the connection's row in commits is not there any more. The
+// row's position stays. A connection that happens to have the number of that one is closed
+// when it misses its row.
 func (s *Store) fence(slot uint32) {
 	ctx, cancel := context.WithTimeout(context.Background(), s.config.AcquireTimeout)
 	defer cancel()
@@ -222,6 +232,7 @@ func (s *Store) fence(slot uint32) {
 			return // whoever looks for the outcome does not reach PostgreSQL either
 		}
 		c.end()
+		c.add(s.sql.fenceNew, nil, c.i8(int64(slot)))
 		c.add(s.sql.fence, nil, c.i8(int64(slot)))
 		_, err = s.askPosition(ctx, c)
 		s.pool.release(c)

@@ -98,6 +98,7 @@ func (tx *txn) commitWrites(ctx context.Context, direct bool) (uint64, error) {
 		return 0, err
 	}
 	if err != nil {
+		c.broken = c.broken || stateOf(err) == stateNoLogarithm
 		return 0, tx.failed(ctx, err)
 	}
 	finish()
