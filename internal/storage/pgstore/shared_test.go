@@ -575,9 +575,15 @@ func TestLateCommit(t *testing.T) {
 			defer alone.Rollback()
 			_, err := alone.Get(ctx, 1, 1)
 			must(t, err)
-			tx := a.Begin(opts).(*txn)
+			tx := a.Begin(opts)
 			_, err = tx.Insert(ctx, 1, []byte("late"))
 			must(t, err)
+			a.pool.mu.Lock()
+			conns := append([]*conn(nil), a.pool.idle...) // one of which the commit is going to take, if not the syncer's
+			a.pool.mu.Unlock()
+			a.syncer.mu.Lock()
+			conns = append(conns, a.syncer.c)
+			a.syncer.mu.Unlock()
 			done := make(chan error, 1)
 			go func() {
 				_, err := tx.Commit(ctx)
@@ -587,11 +593,9 @@ func TestLateCommit(t *testing.T) {
 			for cut == "" { // until the commit waits
 				cut = ask(t, b, "SELECT pid::text FROM pg_locks WHERE NOT granted AND relation = '"+table(t, b, 1)+"'::regclass")
 			}
-			c := a.syncer.c
-			if tx.c != nil {
-				c = tx.c
+			for _, c := range conns {
+				must(t, c.pg.Conn().Close())
 			}
-			must(t, c.pg.Conn().Close())
 			var me *mongoerr.Error
 			if err := <-done; !errors.As(err, &me) || me.Code != mongoerr.HostUnreachable {
 				t.Fatalf("got %v", err)
@@ -612,8 +616,10 @@ func TestLateCommit(t *testing.T) {
 func TestForeignFence(t *testing.T) {
 	s, _ := openTwo(t)
 	insertOne(t, s, "x")
-	s.pool.mu.Lock()
+	s.syncer.mu.Lock()
 	slots := []uint32{s.syncer.c.pg.PID()}
+	s.syncer.mu.Unlock()
+	s.pool.mu.Lock()
 	for _, c := range s.pool.idle {
 		slots = append(slots, c.pg.PID())
 	}
