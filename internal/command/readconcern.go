@@ -186,8 +186,11 @@ func (c *Call) settle(ctx context.Context, begun uint64) error {
 		if wc := &c.WriteConcern; wc.Given && wc.Mode != "majority" {
 			return nil
 		}
+		if c.Database().IsDistant() { // others may have committed what the log here has not come to yet
+			until, err = c.Database().Visible()
+		}
 	case c.readsDurable():
-		until, err = c.Commands.cfg.DB.Visible()
+		until, err = c.Database().Visible()
 	default:
 		return nil
 	}

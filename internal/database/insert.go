@@ -72,7 +72,7 @@ func (d *DB) insertBatch(ctx context.Context, op *Op, ns Namespace, docs []bsonv
 				continue
 			}
 			e := mongoerr.As(err)
-			if e == nil {
+			if e == nil || w.broken {
 				return err
 			}
 			res.Errors = append(res.Errors, WriteError{base + taken, e})
@@ -111,6 +111,7 @@ func (w *writer) insertOne(ctx context.Context, doc bsonval.Doc) error {
 	if err != nil && !errors.Is(err, storage.ErrWriteConflict) {
 		w.count, w.bytes, w.marks, w.oldest = count, bytes, w.marks[:marks], oldest
 		if undo := w.txn.RollbackTo(save); undo != nil {
+			w.broken = true
 			return undo
 		}
 	}

@@ -52,6 +52,8 @@ type writer struct {
 	// oldest is the record id from which records of a capped collection are left.
 	oldest storage.RecordID
 
+	broken bool // the storage transaction has failed: no document is to blame
+
 	sel  selection // of the statement under way
 	room writerRoom
 }

@@ -12,6 +12,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/writeconcern"
 
 	"github.com/archelon-db/archelon/test/harness"
+	"github.com/archelon-db/archelon/test/pgharness"
 )
 
 // TestWriteConcern has PostgreSQL wait for a synchronous standby that is not there: a write of the default concern waits
@@ -32,23 +33,14 @@ func TestWriteConcern(t *testing.T) {
 	if err := insert(safe, "before", recovery); err != nil {
 		t.Fatal(err)
 	}
-	standbys := func(names string) {
-		if _, err := pg.SQL(pg.URL(), "ALTER SYSTEM SET synchronous_standby_names = '"+names+"'"); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := pg.SQL(pg.URL(), "SELECT pg_reload_conf()"); err != nil {
-			t.Fatal(err)
-		}
-		<-time.After(200 * time.Millisecond) // each of its processes reads the settings by itself
-	}
-	standbys("nobody")
+	waitForStandbys(t, pg, "nobody")
 	if err := insert(fast, "fast", recovery); err != nil {
 		t.Errorf("w: 1, j: false: %v", err)
 	}
 	if err := insert(safe, "safe", time.Second); err == nil {
 		t.Error("a write was acknowledged that the standby does not have")
 	}
-	standbys("")
+	waitForStandbys(t, pg, "")
 	if err := insert(safe, "after", recovery); err != nil {
 		t.Error(err)
 	}
@@ -57,9 +49,88 @@ func TestWriteConcern(t *testing.T) {
 	}
 }
 
+// waitForStandbys has PostgreSQL wait with each commit for the standbys with some names.
+func waitForStandbys(t *testing.T, pg *pgharness.Server, names string) {
+	t.Helper()
+	for _, statement := range []string{"ALTER SYSTEM SET synchronous_standby_names = '" + names + "'", "SELECT pg_reload_conf()"} {
+		if _, err := pg.SQL(pg.URL(), statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+	<-time.After(200 * time.Millisecond) // each of its processes reads the settings by itself
+}
+
+// TestReadsWaitForStandby reads what the process is writing, which PostgreSQL shows before the synchronous standby has it: a read of
+// concern majority waits, too.
+func TestReadsWaitForStandby(t *testing.T) {
+	pg := ownServer(t)
+	client := harness.Connect(t, options.Client().ApplyURI(serve(t, pg.URL()).URI()).SetDirect(true))
+	coll := client.Database("faults").Collection("docs")
+	if _, err := coll.InsertOne(t.Context(), bson.D{{Key: "_id", Value: "before"}}); err != nil {
+		t.Fatal(err)
+	}
+	waitForStandbys(t, pg, "nobody")
+	id := bson.D{{Key: "_id", Value: "x"}}
+	written := make(chan error, 1)
+	go func() {
+		_, err := coll.InsertOne(t.Context(), id)
+		written <- err
+	}()
+	await(t, func() bool { return coll.FindOne(t.Context(), id).Err() == nil }, "the document is not seen")
+	type read struct {
+		how string
+		err error
+	}
+	reads := make(chan read, 2)
+	go func() {
+		safe := coll.Database().Collection("docs", options.Collection().SetReadConcern(readconcern.Majority()))
+		reads <- read{"a find of concern majority", safe.FindOne(t.Context(), id).Err()}
+	}()
+	go func() { reads <- read{"a transaction", inTransaction(t, coll, id)} }()
+	select {
+	case err := <-written:
+		t.Fatalf("the write was acknowledged, %v", err)
+	case r := <-reads:
+		t.Errorf("%s has seen what the standby does not have, %v", r.how, r.err)
+		reads <- r
+	case <-time.After(time.Second):
+	}
+	waitForStandbys(t, pg, "")
+	if err := <-written; err != nil {
+		t.Error(err)
+	}
+	for range 2 {
+		if r := <-reads; r.err != nil {
+			t.Errorf("%s: %v", r.how, r.err)
+		}
+	}
+}
+
+// inTransaction looks for a document in a transaction.
+func inTransaction(t *testing.T, coll *mongo.Collection, filter bson.D) error {
+	session, err := coll.Database().Client().StartSession()
+	if err != nil {
+		return err
+	}
+	defer session.EndSession(t.Context())
+	_, err = session.WithTransaction(t.Context(), func(ctx context.Context) (any, error) { return nil, coll.FindOne(ctx, filter).Err() },
+		options.Transaction().SetReadConcern(readconcern.Snapshot()).SetWriteConcern(writeconcern.Majority()))
+	return err
+}
+
 // TestReadConcern kills PostgreSQL as soon as one process has read what another one has written without waiting for the
-// disk: a read of concern majority is not undone by that.
+// disk: a read of concern majority is not undone by that, nor one in a transaction.
 func TestReadConcern(t *testing.T) {
+	t.Run("majority", func(t *testing.T) {
+		readAndKill(t, func(coll *mongo.Collection, id bson.D) error { return coll.FindOne(t.Context(), id).Err() })
+	})
+	t.Run("transaction", func(t *testing.T) {
+		readAndKill(t, func(coll *mongo.Collection, id bson.D) error { return inTransaction(t, coll, id) })
+	})
+}
+
+func readAndKill(t *testing.T, read func(coll *mongo.Collection, id bson.D) error) {
+	t.Helper()
 	pg := ownServer(t)
 	off := false
 	connect := func() *mongo.Client {
@@ -78,7 +149,7 @@ func TestReadConcern(t *testing.T) {
 		if _, err := writer.InsertOne(t.Context(), bson.D{{Key: "_id", Value: i}}); err != nil {
 			t.Fatal(err)
 		}
-		if err := reader.FindOne(t.Context(), bson.D{{Key: "_id", Value: i}}).Err(); err != nil {
+		if err := read(reader, bson.D{{Key: "_id", Value: i}}); err != nil {
 			t.Fatal(err)
 		}
 		pg.Kill()
@@ -88,7 +159,7 @@ func TestReadConcern(t *testing.T) {
 		}
 		await(t, func() bool { return reader.FindOne(t.Context(), bson.D{}).Err() == nil }, "the reader does not reach PostgreSQL")
 		if err := reader.FindOne(t.Context(), bson.D{{Key: "_id", Value: i}}).Err(); err != nil {
-			t.Errorf("document %d was read with concern majority: %v", i, err)
+			t.Errorf("document %d was read: %v", i, err)
 		}
 	}
 }

@@ -88,6 +88,56 @@ func TestRetried(t *testing.T) {
 	}
 }
 
+// TestTransactionCut cuts the connection of a transaction: whatever statement comes next, drivers are told to start it again.
+func TestTransactionCut(t *testing.T) {
+	url := database(t, "transaction")
+	coll := harness.Connect(t, options.Client().ApplyURI(serve(t, url).URI())).Database("faults").Collection("docs")
+	if _, err := coll.InsertOne(t.Context(), bson.D{{Key: "_id", Value: 1}}); err != nil {
+		t.Fatal(err)
+	}
+	id, set := bson.D{{Key: "_id", Value: 1}}, bson.D{{Key: "$set", Value: bson.D{{Key: "a", Value: 1}}}}
+	for name, statement := range map[string]func(context.Context) error{
+		"insert": func(ctx context.Context) error {
+			_, err := coll.InsertOne(ctx, bson.D{{Key: "_id", Value: 2}})
+			return err
+		},
+		"update": func(ctx context.Context) error {
+			_, err := coll.UpdateOne(ctx, id, set)
+			return err
+		},
+		"delete": func(ctx context.Context) error {
+			_, err := coll.DeleteOne(ctx, id)
+			return err
+		},
+		"bulk": func(ctx context.Context) error {
+			_, err := coll.BulkWrite(ctx, []mongo.WriteModel{mongo.NewUpdateOneModel().SetFilter(id).SetUpdate(set), mongo.NewDeleteOneModel().SetFilter(id)})
+			return err
+		},
+		"find": func(ctx context.Context) error { return coll.FindOne(ctx, id).Err() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			session, err := coll.Database().Client().StartSession()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer session.EndSession(t.Context())
+			ctx := mongo.NewSessionContext(t.Context(), session)
+			if err := session.StartTransaction(); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := coll.InsertOne(ctx, bson.D{{Key: "_id", Value: "first"}}); err != nil {
+				t.Fatal(err)
+			}
+			sql(t, url, "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()")
+			err = statement(ctx)
+			var se mongo.ServerError
+			if !errors.As(err, &se) || !se.HasErrorLabel("TransientTransactionError") {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+}
+
 // TestPostmasterKilled kills PostgreSQL under load and starts it again.
 func TestPostmasterKilled(t *testing.T) {
 	pg := ownServer(t)

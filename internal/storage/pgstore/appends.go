@@ -20,10 +20,10 @@ func (s *Store) appendManySQL(table string) string {
 	return s.stampSQL(table, "unnest($1::int8[], $2::bytea[], $3::int8[], $4::int8[], $5::int8[])")
 }
 
-// commitSQL draws the time of a commit with a statement that has some arguments, and
+// commitSQL draws the time of a commit with the beginning of a statement that has some arguments, and
 // inserts the commit's only log record, which the arguments after those are.
 func (s *Store) commitSQL(table, commit string, args int) string {
-	return "WITH p AS (" + commit + ") " + s.insertSQL(table, fmt.Sprintf("SELECT p.pos AS id, r.* FROM p, (SELECT $%d::bytea AS doc, "+
+	return commit + ", c AS (" + placedSQL + ") " + s.insertSQL(table, fmt.Sprintf("SELECT c.pos AS id, r.* FROM c, (SELECT $%d::bytea AS doc, "+
 		"$%d::int8 AS at, $%d::int8 AS back, $%d::int8 AS prev) r", args+1, args+2, args+3, args+4)) + " RETURNING rid"
 }
 

@@ -345,6 +345,62 @@ func TestBriefPremises(t *testing.T) {
 	}
 }
 
+// TestExpectedAndWritten checks that a transaction may write the meta keys that it goes by.
+func TestExpectedAndWritten(t *testing.T) {
+	a, b := openTwo(t)
+	ctx := t.Context()
+	value := func(s string) []byte {
+		if s == "" {
+			return nil
+		}
+		return []byte(s)
+	}
+	put := func(s *Store, opts storage.TxnOptions, from, to string) error {
+		opts.Expect = []*storage.Expectation{{Key: []byte("version")}, {Key: []byte("k"), Value: value(from)}, {Key: []byte("next")}}
+		opts.Hold = 1
+		tx := s.Begin(opts)
+		defer tx.Rollback()
+		if _, err := tx.Insert(ctx, 1, []byte(to)); err != nil {
+			return err
+		}
+		if err := tx.PutMeta(ctx, []byte("k"), []byte(to)); err != nil {
+			return err
+		}
+		_, err := tx.Commit(ctx)
+		return err
+	}
+	last := ""
+	for name, opts := range map[string]storage.TxnOptions{"brief": brief, "hopeful": {Hopeful: true}} {
+		for i := range 4 {
+			next := fmt.Sprint(name, i)
+			must(t, put([]*Store{a, b}[i%2], opts, last, next))
+			wantErr(t, put(a, opts, last, "again"), storage.ErrWriteConflict)
+			wantErr(t, put(a, opts, "another", "again"), storage.ErrWriteConflict)
+			last = next
+		}
+		// At the same time, at both: one of them is first.
+		var wg sync.WaitGroup
+		var done atomic.Int32
+		for i := range 8 {
+			wg.Go(func() {
+				if err := put([]*Store{a, b}[i%2], opts, last, name); err == nil {
+					done.Add(1)
+				} else if !errors.Is(err, storage.ErrWriteConflict) {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		if done.Load() != 1 {
+			t.Errorf("%s: %d of 8 have found the same value", name, done.Load())
+		}
+		last = name
+	}
+	if n := count(t, b); n != 10 {
+		t.Errorf("%d records", n)
+	}
+}
+
 // TestBriefLog checks that log records of a group have the members' positions.
 func TestBriefLog(t *testing.T) {
 	a, b := openTwo(t)

@@ -94,12 +94,13 @@
 // makes everything before it in the journal durable too (and replicated, with
 // synchronous standbys). One round serves all that wait. A crash in between is noticed
 // because it cuts the syncer's connection; the commits that wait then fail as ones of
-// unknown outcome. Only who has reason to think that nobody else commits waits for the disk
+// unknown outcome. What their times were nobody gets again: the syncer's next connection
+// begins by moving the clock there. Only who has reason to think that nobody else commits waits for the disk
 // with its COMMIT, which is faster for one (crowd.go).
 //
 // So do those whose connection is cut on the way. Before such a failure is reported a
-// fence makes sure that the commit is over, one way or the other: it writes the connection's
-// row in commits, at which a commit that is still under way then fails. Who looks
+// fence makes sure that the commit is over, one way or the other: it takes the connection's
+// row in commits away (its position stays), without which a commit fails. Who looks
 // for the outcome afterwards finds it.
 //
 // # Several processes

@@ -41,6 +41,7 @@ const (
 	stateDeadlock          = "40P01"
 	stateLockNotAvailable  = "55P03"
 	stateDivisionByZero    = "22012" // what a brief transaction went by is not so
+	stateNoLogarithm       = "2201E" // the connection's row in commits is gone
 	stateInvalidSnapshot   = "22023"
 	stateUndefinedObject   = "42704"
 	stateUndefinedFunction = "42883"
@@ -60,7 +61,7 @@ func stateOf(err error) string {
 // was first.
 func isConflict(err error) bool {
 	switch stateOf(err) {
-	case stateDivisionByZero, stateSerialization, stateDeadlock, stateLockNotAvailable, stateUniqueViolation, stateDropped, stateDuplicateSchema, stateNoSchema, stateUndefinedTable, stateDuplicateTable, stateDuplicateObject:
+	case stateDivisionByZero, stateNoLogarithm, stateSerialization, stateDeadlock, stateLockNotAvailable, stateUniqueViolation, stateDropped, stateDuplicateSchema, stateNoSchema, stateUndefinedTable, stateDuplicateTable, stateDuplicateObject:
 		return true
 	}
 	return false

@@ -182,6 +182,8 @@ func (g *grouper) gather() []*member {
 // runGroup commits a group, or those of its members that can be, durably if one of them
 // wants that.
 func (s *Store) runGroup(batch []*member) {
+	s.unnoted.Add(1)
+	defer s.unnoted.Add(-1)
 	var slot uint32
 	commit := func(c *conn, disk diskWait) error {
 		slot = c.pg.PID()
@@ -280,16 +282,18 @@ func (s *Store) tryGroup(c *conn, batch []*member, disk diskWait) error {
 		c.add("SELECT set_config('lock_timeout', '"+groupPatience+"', true), set_config('synchronous_commit', 'off', true)", nil)
 	}
 	var queue []*op
+	var expect []*storage.Expectation
 	for _, m := range batch {
 		for _, w := range m.tx.queue {
 			if !w.dropped {
 				queue = append(queue, w)
 			}
 		}
+		expect = append(expect, m.tx.conditions()...)
 		g.appends = append(g.appends, m.tx.appends...)
 	}
 	g.sendTogether(queue)
-	times := g.sendPlace(s.sendExpected(c, batch))
+	times := g.sendPlace(s.sendLooks(c, expect))
 	commit := c.add("COMMIT", nil)
 	if disk == afterwards {
 		c.add(s.syncer.syncNow, nil)
@@ -303,7 +307,7 @@ func (s *Store) tryGroup(c *conn, batch []*member, disk diskWait) error {
 		return err
 	default:
 		c.add("ROLLBACK", nil)
-		c.broken = c.run(context.Background()) != nil
+		c.broken = c.run(context.Background()) != nil || stateOf(err) == stateNoLogarithm
 		return err
 	}
 	for _, m := range batch {
@@ -336,16 +340,26 @@ func (s *Store) groupCommitted(batch []*member, last uint64, times int) {
 	}
 }
 
-// sendExpected queues the look at what members expect, unless it is only one thing, which
-// is returned.
-func (s *Store) sendExpected(c *conn, batch []*member) *storage.Expectation {
-	var list []*storage.Expectation
-	for _, m := range batch {
-		list = append(list, m.tx.opts.Expect...)
+// conditions makes what a brief transaction expects of the meta keys that it writes conditions
+// of these writes: a look that comes after them would see them. What else it expects is
+// returned.
+func (tx *txn) conditions() (others []*storage.Expectation) {
+	if !tx.s.config.Shared {
+		return nil
 	}
-	return s.sendLooks(c, list)
+	for _, e := range tx.opts.Expect {
+		i := slices.IndexFunc(tx.queue, func(w *op) bool { return w.kind == opPutMeta && !w.dropped && bytes.Equal(w.key, e.Key) })
+		if i < 0 {
+			others = append(others, e)
+		} else {
+			tx.queue[i].onlyIf = e
+		}
+	}
+	return others
 }
 
+// sendLooks queues the look at what is expected, unless it is only one thing, which is
+// returned.
 func (s *Store) sendLooks(c *conn, list []*storage.Expectation) *storage.Expectation {
 	if !s.config.Shared {
 		return nil
@@ -377,6 +391,25 @@ func (s *Store) sendLooks(c *conn, list []*storage.Expectation) *storage.Expecta
 	return nil
 }
 
+// condition is what a write of a meta key depends on.
+func (w *op) condition() metaCondition {
+	switch {
+	case w.onlyIf == nil:
+		return always
+	case w.onlyIf.Value == nil:
+		return ifMissing
+	}
+	return ifSame
+}
+
+type metaCondition byte
+
+const (
+	always    metaCondition = iota
+	ifSame                  // as it was read
+	ifMissing               // there is no such key
+)
+
 // groupOrder is the order in which kinds of writes are sent: what is removed from an index
 // goes first.
 var groupOrder = [...]opKind{opInsert, opUpdate, opDelete, opRemove, opPutUnique, opPut, opPutMeta, opDropMeta}
@@ -393,14 +426,17 @@ func (tx *txn) sendTogether(queue []*op) {
 		}
 		// In one order in all processes, so that they do not wait for each other in a circle.
 		slices.SortStableFunc(list, func(a, b *op) int {
-			if a.o != b.o {
+			switch {
+			case a.o != b.o:
 				return cmp.Compare(a.o.id, b.o.id)
+			case a.condition() != b.condition():
+				return cmp.Compare(a.condition(), b.condition())
 			}
 			return cmp.Or(bytes.Compare(a.key, b.key), cmp.Compare(a.id, b.id))
 		})
 		for len(list) > 0 {
 			n := 1
-			for n < len(list) && list[n].o == list[0].o {
+			for n < len(list) && list[n].o == list[0].o && list[n].condition() == list[0].condition() {
 				n++
 			}
 			tx.sendAlike(list[:n])
@@ -415,6 +451,8 @@ func (tx *txn) sendAlike(list []*op) {
 	switch {
 	case w.seen != nil:
 		tx.sendSeen(list)
+	case w.onlyIf != nil:
+		tx.sendMetaIf(list)
 	case len(list) < minAlike || w.kind == opDropMeta:
 		for _, w := range list {
 			tx.sendOne(w)
@@ -448,6 +486,22 @@ func (tx *txn) sendSeen(list []*op) {
 		return
 	}
 	tx.c.add(o.sql.updateMany, nil, n, ids.bytes(), old.bytes(), docs.bytes())
+}
+
+// sendMetaIf sends writes of meta keys that have the values expected, or are not there.
+func (tx *txn) sendMetaIf(list []*op) {
+	keys, old, values := array{elem: oidBytea}, array{elem: oidBytea}, array{elem: oidBytea}
+	for _, w := range list {
+		keys.add(w.key)
+		old.add(w.onlyIf.Value)
+		values.add(w.value)
+	}
+	n := tx.c.i8(int64(len(list)))
+	if list[0].condition() == ifMissing {
+		tx.c.add(tx.s.sql.newMeta, nil, n, keys.bytes(), values.bytes())
+		return
+	}
+	tx.c.add(tx.s.sql.changeMeta, nil, n, keys.bytes(), old.bytes(), values.bytes())
 }
 
 // sendKeys sends changes of an index, or of meta keys.

@@ -89,8 +89,8 @@ func (s *Store) newTable(id uint32, at place) *object {
 		truncate:    "DELETE FROM " + n + " WHERE rid < $1",
 		appendLog:   s.appendSQL(n),
 		appendMany:  s.appendManySQL(n),
-		commitLog:   s.commitSQL(n, s.sql.commit, 3),
-		commitLogIf: s.commitSQL(n, s.sql.commitIf, 5),
+		commitLog:   s.commitSQL(n, s.sql.place, 3),
+		commitLogIf: s.commitSQL(n, s.sql.placeIf, 5),
 		updateMany: countedSQL("UPDATE " + n + " t SET doc = v.doc FROM unnest($2::int8[], $3::bytea[], $4::bytea[]) AS v(rid, old, doc) " +
 			"WHERE t.rid = v.rid AND t.doc = v.old"),
 		updateSeen: "WITH w AS (UPDATE " + n + " SET doc = $3 WHERE rid = $1 AND doc = $2 RETURNING 1) SELECT 1 / count(*) FROM w",

@@ -180,7 +180,7 @@ func (s *Store) namespace(ctx context.Context, database string) (string, error) 
 		return known.(string), nil
 	}
 	var name string
-	err := s.syncer.round(ctx, func(c *conn) (err error) {
+	err := s.syncer.ask(ctx, func(ctx context.Context, c *conn) (err error) {
 		for range namespaceTries {
 			c.once("BEGIN")
 			if name, err = s.makeNamespace(ctx, c, database); err == nil {

@@ -42,9 +42,10 @@ type op struct {
 	old     []byte // what was there before
 	hadOld  bool
 	sent    bool
-	dropped bool   // taken back before it was sent
-	fresh   bool   // an insertion under a new record id, or of the first entries of such a one
-	seen    []byte // of a brief transaction: what the record is expected to be
+	dropped bool                 // taken back before it was sent
+	fresh   bool                 // an insertion under a new record id, or of the first entries of such a one
+	seen    []byte               // of a brief transaction: what the record is expected to be
+	onlyIf  *storage.Expectation // of a brief transaction: what the meta key is expected to be
 }
 
 // write queues a write and notes it for RollbackTo.

@@ -67,14 +67,14 @@ func (p *points) ask(ctx context.Context, q *question) error {
 
 func (p *points) askTogether(ctx context.Context, q *question) error {
 	p.mu.Lock()
-	p.waiting = append(p.waiting, q)
-	if p.askers < maxAskers {
+	if p.waiting = append(p.waiting, q); p.askers < maxAskers {
 		p.askers++
 		q.state = leading
 		p.mu.Unlock()
 		return p.lead(ctx, q)
 	}
 	q.turn = make(chan struct{}, 1)
+	q.arg = bytes.Clone(q.arg) // who gives up leaves the question to the one who leads
 	p.mu.Unlock()
 	select {
 	case <-q.turn:

@@ -95,6 +95,7 @@ func (tx *txn) sendPremises(p premises) {
 	p.begun = time.Now()
 	if tx.finishing && tx.opts.Hopeful {
 		tx.premises, tx.late = p, true
+		tx.lateOne = tx.s.sendLooks(c, tx.opts.Expect) // before what it writes, which may be one of these
 		return
 	}
 	p.asked = true

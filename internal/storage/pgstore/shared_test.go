@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/archelon-db/archelon/internal/clock"
 	"github.com/archelon-db/archelon/internal/mongoerr"
 	"github.com/archelon-db/archelon/internal/storage"
 	"github.com/archelon-db/archelon/test/pgharness"
@@ -519,6 +520,141 @@ func TestCanceledStatement(t *testing.T) {
 	s.pool.release(c)
 }
 
+// TestGivingUp has clients give up while record ids are fetched for them: that fails nobody else's commits.
+func TestGivingUp(t *testing.T) {
+	s, _ := openTwo(t)
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	for range 2 {
+		wg.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+					insertOne(t, s, "x")
+				}
+			}
+		})
+	}
+	o, err := s.ids.find(t.Context(), kindTable, 2)
+	must(t, err)
+	gaveUp := 0
+	for i := range 500 {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Duration(i)*time.Microsecond)
+		tx := s.Begin(storage.TxnOptions{})
+		o.mu.Lock()
+		o.next = o.limit // the block is used up
+		o.mu.Unlock()
+		if _, err := tx.Insert(ctx, 2, []byte("y")); errors.Is(err, context.DeadlineExceeded) {
+			gaveUp++
+		} else if err != nil {
+			t.Error(err)
+		}
+		tx.Rollback()
+		cancel()
+	}
+	close(stop)
+	wg.Wait()
+	s.syncer.mu.Lock()
+	defer s.syncer.mu.Unlock()
+	if s.syncer.gen != 1 || gaveUp == 0 {
+		t.Errorf("%d connections, %d have given up", s.syncer.gen, gaveUp)
+	}
+}
+
+// TestLateCommit cuts the connection of a commit that PostgreSQL has not come to yet, because somebody has the table alone: it does
+// not happen after it has been told that it is over.
+func TestLateCommit(t *testing.T) {
+	for name, opts := range map[string]storage.TxnOptions{"alone": {Hopeful: true, Hold: 1}, "in a group": brief} {
+		t.Run(name, func(t *testing.T) {
+			a, b := openTwo(t)
+			ctx := t.Context()
+			insertOne(t, a, "first")
+			alone := b.Begin(storage.TxnOptions{Alone: []storage.TableID{1}})
+			defer alone.Rollback()
+			_, err := alone.Get(ctx, 1, 1)
+			must(t, err)
+			tx := a.Begin(opts)
+			_, err = tx.Insert(ctx, 1, []byte("late"))
+			must(t, err)
+			a.pool.mu.Lock()
+			conns := append([]*conn(nil), a.pool.idle...) // one of which the commit is going to take, if not the syncer's
+			a.pool.mu.Unlock()
+			a.syncer.mu.Lock()
+			conns = append(conns, a.syncer.c)
+			a.syncer.mu.Unlock()
+			done := make(chan error, 1)
+			go func() {
+				_, err := tx.Commit(ctx)
+				done <- err
+			}()
+			cut := ""
+			for cut == "" { // until the commit waits
+				cut = ask(t, b, "SELECT pid::text FROM pg_locks WHERE NOT granted AND relation = '"+table(t, b, 1)+"'::regclass")
+			}
+			for _, c := range conns {
+				must(t, c.pg.Conn().Close())
+			}
+			var me *mongoerr.Error
+			if err := <-done; !errors.As(err, &me) || me.Code != mongoerr.HostUnreachable {
+				t.Fatalf("got %v", err)
+			}
+			alone.Rollback()
+			for ask(t, b, "SELECT pid::text FROM pg_stat_activity WHERE pid = "+cut) != "" {
+				<-time.After(time.Millisecond)
+			}
+			if n := count(t, b); n != 1 {
+				t.Errorf("%d records", n)
+			}
+			insertOne(t, a, "another")
+		})
+	}
+}
+
+// TestForeignFence has a fence find a connection that has got the number of the one it is about.
+func TestForeignFence(t *testing.T) {
+	s, _ := openTwo(t)
+	insertOne(t, s, "x")
+	s.syncer.mu.Lock()
+	slots := []uint32{s.syncer.c.pg.PID()}
+	s.syncer.mu.Unlock()
+	s.pool.mu.Lock()
+	for _, c := range s.pool.idle {
+		slots = append(slots, c.pg.PID())
+	}
+	s.pool.mu.Unlock()
+	for _, slot := range slots {
+		s.fence(slot)
+	}
+	for _, opts := range []storage.TxnOptions{{}, brief} {
+		for try := 0; ; try++ {
+			tx := s.Begin(opts)
+			_, err := tx.Insert(t.Context(), 1, []byte("y"))
+			must(t, err)
+			_, err = tx.Commit(t.Context())
+			tx.Rollback()
+			if err == nil {
+				break
+			}
+			if wantErr(t, err, storage.ErrWriteConflict); try > len(slots) {
+				t.Fatal("a connection without its row goes on being used")
+			}
+		}
+	}
+	if n := count(t, s); n != 3 {
+		t.Errorf("%d records", n)
+	}
+}
+
+// table is the name of a table in SQL.
+func table(t testing.TB, s *Store, id uint32) string {
+	t.Helper()
+	o, err := s.ids.find(t.Context(), kindTable, id)
+	must(t, err)
+	return o.name
+}
+
 // TestExpecting checks that what a transaction goes by is asked for when it looks, and not
 // when it begins.
 func TestExpecting(t *testing.T) {
@@ -550,5 +686,64 @@ func TestExpecting(t *testing.T) {
 	var stale *storage.StaleError
 	if err := scan(begin()); !errors.As(err, &stale) || stale.Expected != known {
 		t.Fatalf("got %v", err)
+	}
+}
+
+// TestLostTimes has PostgreSQL lose commits in a crash that a process has seen. No other process gets their times, or
+// earlier ones, for commits that come after this one has said that there are no more.
+func TestLostTimes(t *testing.T) {
+	if server == nil {
+		t.Skip(pgharness.ErrNotInstalled)
+	}
+	pg, err := pgharness.Start(map[string]string{"wal_writer_delay": "10s"})
+	must(t, err)
+	defer pg.Close()
+	now := time.Now() // which stands still: times are a second and a number in it
+	stores := [2]*Store{}
+	for i := range stores {
+		stores[i], err = Open(t.Context(), Config{URL: pg.URL(), Shared: true, AcquireTimeout: 20 * time.Second, Clock: clock.New(func() time.Time { return now })})
+		must(t, err)
+		defer stores[i].Close()
+	}
+	a, b := stores[0], stores[1]
+	tx := a.Begin(storage.TxnOptions{})
+	must(t, tx.CreateTable(1))
+	commit(t, tx)
+	insert := func(s *Store, noSync bool) uint64 {
+		for {
+			tx := s.Begin(storage.TxnOptions{NoSync: noSync})
+			_, err := tx.Insert(t.Context(), 1, []byte("x"))
+			pos := storage.Position(0)
+			if err == nil {
+				pos, err = tx.Commit(t.Context())
+			}
+			tx.Rollback()
+			var me *mongoerr.Error
+			if !errors.As(err, &me) || me.Code != mongoerr.HostUnreachable { // a connection that was cut
+				must(t, err)
+				return uint64(pos)
+			}
+		}
+	}
+	for range 10 {
+		insert(b, false)
+		last := uint64(0)
+		for range 20 {
+			last = insert(a, true)
+		}
+		pg.Kill()
+		must(t, pg.Run())
+		for deadline := time.Now().Add(20 * time.Second); ; <-time.After(time.Millisecond) {
+			if upTo, _ := a.Durable(); upTo >= last {
+				break
+			}
+			if time.Now().After(deadline) {
+				t.Fatal("the store does not recover")
+			}
+		}
+		upTo, _ := a.Durable()
+		if at := insert(b, false); at <= upTo {
+			t.Errorf("a commit at %d after it was told that there are none up to %d", at, upTo)
+		}
 	}
 }

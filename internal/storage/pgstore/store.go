@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"math"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -39,6 +40,7 @@ type Store struct {
 	openTxns   atomic.Int64
 	commits    atomic.Int64
 	committing atomic.Int64 // commits under way
+	unnoted    atomic.Int64 // commits that may be visible already at a time that is not known yet
 	crowd      crowd
 	dropped    atomic.Bool  // something is to be swept soon
 	ascii      atomic.Bool  // the PostgreSQL database cannot store all of Unicode
@@ -54,15 +56,23 @@ var _ storage.Engine = (*Store)(nil)
 // storeSQL are the statements on the store's own tables.
 type storeSQL struct {
 	commitOld, forgetOld, shareMeta         string
-	position, commit, commitIf, fence       string
+	position                                string
+	place, placeIf                          string // the beginnings of statements that go on with placedSQL, as these do, or commitSQL
+	commit, commitIf                        string
+	fence, fenceNew                         string
 	getMeta, putMeta, putOldMeta, dropMeta  string
 	scanMeta, scanMetaUpTo, lockCommit, ddl string
 	block                                   string
 	objects, setPlace, rename, missing      string
 	namespace, addNamespace                 string
 	valueOf, expectAll, putMetaMany         string
+	newMeta, changeMeta                     string // see sendMetaIf
+	pushClock                               string
 	emptyNamespaces, dropNamespace          string
 }
+
+// placedSQL takes a logarithm of zero unless p, which draws a commit's time, has returned one.
+const placedSQL = "SELECT COALESCE(max(pos), ln(count(*)::float8)::int8) AS pos FROM p"
 
 func (s *Store) prepareSQL() {
 	n := s.schema
@@ -70,13 +80,15 @@ func (s *Store) prepareSQL() {
 	place := "setval('" + n + ".clock', GREATEST((SELECT last_value FROM " + n + ".clock) + $1::int8, $2::int8))"
 	s.sql = storeSQL{
 		position:   "SELECT COALESCE(max(pos), 0) FROM " + n + ".commits",
+		pushClock:  "SELECT setval('" + n + ".clock', GREATEST((SELECT last_value FROM " + n + ".clock), $1::int8))",
 		lockCommit: "LOCK TABLE " + n + ".committing IN EXCLUSIVE MODE",
-		commit:     "UPDATE " + n + ".commits SET pos = " + place + " WHERE slot = $3 RETURNING pos",
-		commitIf: "UPDATE " + n + ".commits SET pos = " + place + " WHERE slot = $3 / (SELECT count(*) FROM " + n + ".meta " +
-			"WHERE key = $4 AND value = $5) RETURNING pos",
+		place:      "WITH p AS (UPDATE " + n + ".commits SET pos = " + place + " WHERE slot = $3 RETURNING pos)",
+		placeIf: "WITH p AS (UPDATE " + n + ".commits SET pos = " + place + " WHERE slot = $3 / (SELECT count(*) FROM " + n + ".meta " +
+			"WHERE key = $4 AND value = $5) RETURNING pos)",
 		commitOld:  "INSERT INTO " + n + ".commits (slot, pos) SELECT -pos, pos FROM (SELECT " + place + " AS pos) v RETURNING pos",
 		forgetOld:  "DELETE FROM " + n + ".commits WHERE slot < 0 AND pos < (SELECT max(pos) FROM " + n + ".commits)",
-		fence:      "UPDATE " + n + ".commits SET pos = pos WHERE slot = $1",
+		fence:      "UPDATE " + n + ".commits SET slot = -pos WHERE slot = $1 AND pos > 0",
+		fenceNew:   "DELETE FROM " + n + ".commits WHERE slot = $1 AND pos = 0",
 		getMeta:    "SELECT value FROM " + n + ".meta WHERE key = $1",
 		putMeta:    put,
 		putOldMeta: put + " RETURNING (SELECT o.value FROM " + n + ".meta o WHERE o.key = $1)",
@@ -84,7 +96,10 @@ func (s *Store) prepareSQL() {
 		valueOf:    "(SELECT value FROM " + n + ".meta WHERE key = $2)", // for a second argument
 		expectAll: "SELECT 1 / ((SELECT count(*) FROM unnest($1::bytea[], $2::bytea[]) AS e(key, value) JOIN " + n + ".meta m USING (key, value)) = $3 " +
 			"AND NOT EXISTS (SELECT 1 FROM " + n + ".meta WHERE key = ANY($4::bytea[])))::int",
-		putMetaMany:  "INSERT INTO " + n + ".meta (key, value) SELECT * FROM unnest($1::bytea[], $2::bytea[]) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+		putMetaMany: "INSERT INTO " + n + ".meta (key, value) SELECT * FROM unnest($1::bytea[], $2::bytea[]) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+		newMeta:     countedSQL("INSERT INTO " + n + ".meta (key, value) SELECT * FROM unnest($2::bytea[], $3::bytea[]) ON CONFLICT (key) DO NOTHING"),
+		changeMeta: countedSQL("UPDATE " + n + ".meta m SET value = v.value FROM unnest($2::bytea[], $3::bytea[], $4::bytea[]) AS v(key, old, value) " +
+			"WHERE m.key = v.key AND m.value = v.old"),
 		dropMeta:     "DELETE FROM " + n + ".meta WHERE key = $1 RETURNING value",
 		scanMeta:     "SELECT key, value FROM " + n + ".meta WHERE key >= $1 ORDER BY key",
 		scanMetaUpTo: "SELECT key, value FROM " + n + ".meta WHERE key >= $1 AND key < $2 ORDER BY key",
@@ -103,6 +118,7 @@ func (s *Store) prepareSQL() {
 		dropNamespace: "DELETE FROM " + n + ".databases d WHERE database = $1 AND NOT EXISTS " +
 			"(SELECT 1 FROM " + n + ".ids i WHERE i.namespace = d.namespace)",
 	}
+	s.sql.commit, s.sql.commitIf = s.sql.place+" "+placedSQL, s.sql.placeIf+" "+placedSQL
 }
 
 // Open opens the store that a URL names, or creates it.
@@ -204,8 +220,10 @@ func (o *outage) note(err error) {
 }
 
 // fence makes sure that a commit whose connection was cut is over when its outcome is
-// looked for. PostgreSQL may still be at it: then it either comes through, which the fence
-// waits for, or fails at the connection's row in commits.
+// looked for. PostgreSQL may still be at it, or about to: then it either comes through, which the
+// fence waits for, or fails because the connection's row in commits is not there any more. The
+// row's position stays. A connection that happens to have the number of that one is closed
+// when it misses its row.
 func (s *Store) fence(slot uint32) {
 	ctx, cancel := context.WithTimeout(context.Background(), s.config.AcquireTimeout)
 	defer cancel()
@@ -215,8 +233,9 @@ func (s *Store) fence(slot uint32) {
 			return // whoever looks for the outcome does not reach PostgreSQL either
 		}
 		c.end()
+		c.add(s.sql.fenceNew, nil, c.i8(int64(slot)))
 		c.add(s.sql.fence, nil, c.i8(int64(slot)))
-		err = c.run(ctx)
+		_, err = s.askPosition(ctx, c)
 		s.pool.release(c)
 		if err == nil {
 			return
@@ -237,7 +256,33 @@ func (s *Store) Sync(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return s.syncer.wait(s.syncer.newest(), gen)
+	newest := s.syncer.newest()
+	if s.unnoted.Load() > 0 {
+		c, err := s.pool.acquire(ctx)
+		if err != nil {
+			return translate(ctx, err)
+		}
+		c.end()
+		newest, err = s.askPosition(ctx, c)
+		s.pool.release(c)
+		if err != nil {
+			return translate(ctx, err)
+		}
+	}
+	return s.syncer.wait(newest, gen)
+}
+
+// askPosition asks for the time of the newest commit that is visible.
+func (s *Store) askPosition(ctx context.Context, c *conn) (uint64, error) {
+	var pos int64
+	c.add(s.sql.position, func(v [][]byte) { pos = int64Of(v[0]) })
+	if err := c.run(ctx); err != nil {
+		return 0, err
+	}
+	if pos > 0 {
+		s.syncer.note(uint64(pos))
+	}
+	return uint64(pos), nil
 }
 
 // Durable returns the time up to which log records are durable, and a channel
@@ -247,8 +292,14 @@ func (s *Store) Durable() (uint64, <-chan struct{}) { return s.syncer.watch() }
 // IsDistant says that PostgreSQL is another process, if not on another host.
 func (s *Store) IsDistant() bool { return true }
 
-// Visible returns the time up to which commits are known to be visible.
-func (s *Store) Visible() uint64 { return s.syncer.newest() }
+// Visible returns the time up to which commits of this process are visible: the end of time
+// while one of them may be visible already that does not know its own yet.
+func (s *Store) Visible() uint64 {
+	if s.unnoted.Load() > 0 {
+		return math.MaxUint64
+	}
+	return s.syncer.newest()
+}
 
 // Peek has nothing at hand: other processes may write.
 func (s *Store) Peek(storage.TableID, storage.RecordID) []byte { return nil }

@@ -82,6 +82,9 @@ func (y *syncer) connect(ctx context.Context) (*conn, error) {
 		err = y.choose(ctx, c)
 	}
 	if err == nil {
+		err = y.pushClock(ctx, c)
+	}
+	if err == nil {
 		c.once("SET lock_timeout = '" + groupPatience + "'")
 		err = c.run(ctx)
 	}
@@ -105,6 +108,21 @@ func isTooOld(version string) bool {
 	}
 	major, err := strconv.Atoi(version[:end])
 	return err == nil && major < oldest
+}
+
+// pushClock makes sure that nobody is going to get a time again that was known here: a crash
+// takes the newest ones back, and commits, with which streams of this process are through.
+// Who has got one since has committed when it returns.
+func (y *syncer) pushClock(ctx context.Context, c *conn) error {
+	newest := y.newest()
+	if newest == 0 {
+		return nil
+	}
+	c.once("BEGIN")
+	c.add(y.s.sql.lockCommit, nil)
+	c.add(y.s.sql.pushClock, nil, c.i8(int64(newest)))
+	c.once("COMMIT")
+	return c.run(ctx)
 }
 
 // choose finds out how a commit is made to wait for the disk: as the server is configured.
@@ -157,12 +175,31 @@ func (y *syncer) hold(ctx context.Context, c *conn) error {
 
 // round runs fn with the connection, after any other round.
 func (y *syncer) round(ctx context.Context, fn func(*conn) error) error {
+	if err := y.take(ctx); err != nil {
+		return err
+	}
+	return y.lead(ctx, fn)
+}
+
+// ask is a round for a client, who may give up before it: in it that would cut the
+// connection, and fail the commits of others.
+func (y *syncer) ask(ctx context.Context, fn func(context.Context, *conn) error) error {
+	if err := y.take(ctx); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), y.s.config.AcquireTimeout)
+	defer cancel()
+	return y.lead(ctx, func(c *conn) error { return fn(ctx, c) })
+}
+
+// take waits until nobody is in a round, and begins one.
+func (y *syncer) take(ctx context.Context) error {
 	for {
 		y.mu.Lock()
 		if !y.busy {
 			y.busy, y.done = true, make(chan struct{})
 			y.mu.Unlock()
-			return y.lead(ctx, fn)
+			return nil
 		}
 		done := y.done
 		y.mu.Unlock()
@@ -373,7 +410,7 @@ func (y *syncer) foreign(version int64) bool {
 
 // reload reads the catalogue again.
 func (y *syncer) reload(ctx context.Context) error {
-	return y.round(ctx, func(c *conn) error { return y.s.ids.load(ctx, c) })
+	return y.ask(ctx, y.s.ids.load)
 }
 
 func (y *syncer) close() {

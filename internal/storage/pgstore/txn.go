@@ -76,10 +76,11 @@ type txn struct {
 
 	brief     bool // see brief.go
 	base      baseRecord
-	finishing bool // it begins only to commit
-	late      bool // what is expected is looked at with the commit's place
-	unchecked bool // it has queued unique keys without asking whether they are free
-	written   int  // records, if it is brief
+	finishing bool                 // it begins only to commit
+	late      bool                 // what is expected is looked at on the way to the commit, without waiting for the answer
+	lateOne   *storage.Expectation // … with the commit's place; nil for several
+	unchecked bool                 // it has queued unique keys without asking whether they are free
+	written   int                  // records, if it is brief
 
 	ahead    ahead
 	premises premises

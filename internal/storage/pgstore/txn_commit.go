@@ -85,6 +85,8 @@ func (tx *txn) commitWrites(ctx context.Context, direct bool) (uint64, error) {
 	tx.sendCommit()
 	c.add("COMMIT", nil)
 	tx.sent = true
+	tx.s.unnoted.Add(1)
+	defer tx.s.unnoted.Add(-1)
 	// From here on the outcome is decided by PostgreSQL alone.
 	err := c.run(context.WithoutCancel(ctx))
 	var cut *cutError
@@ -96,6 +98,7 @@ func (tx *txn) commitWrites(ctx context.Context, direct bool) (uint64, error) {
 		return 0, err
 	}
 	if err != nil {
+		c.broken = c.broken || stateOf(err) == stateNoLogarithm
 		return 0, tx.failed(ctx, err)
 	}
 	finish()
@@ -132,11 +135,7 @@ func (tx *txn) sendCommit() {
 	for _, t := range tx.cuts {
 		c.add(t.o.sql.truncate, nil, c.i8(int64(t.before)))
 	}
-	var e *storage.Expectation
-	if tx.late {
-		e = tx.s.sendLooks(c, tx.opts.Expect)
-	}
-	tx.sendPlace(e)
+	tx.sendPlace(tx.lateOne)
 }
 
 // placed notes the place in the order that a commit has got.

@@ -180,7 +180,7 @@ func (s *Store) nextID(ctx context.Context, o *object) (storage.RecordID, error)
 		case time.Since(o.fetched) < blockTime:
 			o.block = min(2*o.block, maxBlock)
 		}
-		err := s.syncer.round(ctx, func(c *conn) error {
+		err := s.syncer.ask(ctx, func(ctx context.Context, c *conn) error {
 			v, err := c.query(ctx, s.sql.block, c.i8(int64(o.id)), c.i8(blockSize+1), c.i8(o.block))
 			if err == nil {
 				o.next, o.limit = v[0]-o.block, v[0]
