@@ -72,7 +72,7 @@ func (c *Cursor) attach() {
 	if c.op != nil {
 		c.op.forgetDefinitions() // later batches go by what is known then
 	}
-	c.view.Attach(c.db.engine.Begin(c.at.options()))
+	c.view.GoOn(c.db.engine.Begin(c.at.options()))
 }
 
 // attachFirst begins the read transaction for an operation's first batch. In a shared

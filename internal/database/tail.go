@@ -89,9 +89,6 @@ func (t *cappedTail) begin(c *Cursor) error {
 	if t.await {
 		t.next = t.coll.Guard.Arrivals.Next()
 	}
-	if now := c.db.catalog.Collection(c.ns.DB, c.ns.Coll); now == nil || now.Guard != t.coll.Guard {
-		return mongoerr.New(mongoerr.QueryPlanKilled, "collection dropped between getMore calls: %s", c.ns)
-	}
 	t.finder.scan.Resume()
 	return nil
 }

@@ -68,6 +68,7 @@ type Scan struct {
 	Examine bool
 
 	view    *View
+	round   int // of the view, whose transaction has what is read
 	coll    *catalog.Collection
 	ctx     *expr.Context // for filters that need one; may be nil
 	seen    map[storage.RecordID]struct{}
@@ -129,7 +130,7 @@ type Scan struct {
 // Open starts a plan. Nothing is read before Next. The context evaluates
 // filters with expressions.
 func Open(v *View, coll *catalog.Collection, p *plan.Plan, c *expr.Context) *Scan {
-	s := &Scan{view: v, coll: coll, ctx: c}
+	s := &Scan{view: v, round: v.round, coll: coll, ctx: c}
 	v.add(s)
 	s.begin(p)
 	return s
@@ -253,6 +254,11 @@ func (s *Scan) next(ctx context.Context) (Row, error) {
 	if s.done || s.Plan.Nothing {
 		return Row{}, io.EOF
 	}
+	if s.round != s.view.round {
+		if err := s.checkDropped(ctx); err != nil {
+			return Row{}, err
+		}
+	}
 	switch {
 	case s.Plan.MergeFrom > 0:
 		return s.nextOfMerge(ctx)
@@ -280,7 +286,7 @@ func (s *Scan) restart(ctx context.Context) error {
 	for _, c := range s.children {
 		c.Close()
 	}
-	*s = Scan{view: s.view, coll: s.coll, ctx: s.ctx, Examine: s.Examine}
+	*s = Scan{view: s.view, round: s.round, coll: s.coll, ctx: s.ctx, Examine: s.Examine}
 	s.begin(p)
 	return nil
 }

@@ -6,11 +6,19 @@ import "github.com/archelon-db/archelon/internal/storage"
 // between batches. It belongs to one goroutine at a time.
 type View struct {
 	txn   storage.Txn
+	round int // counts the transactions that scans have gone on with
 	scans []*Scan
 }
 
-// Attach gives the view a transaction.
+// Attach gives the view a transaction, the first one or the one it had.
 func (v *View) Attach(txn storage.Txn) { v.txn = txn }
+
+// GoOn gives the view another transaction. Scans under way fail if what they read has been
+// dropped since.
+func (v *View) GoOn(txn storage.Txn) {
+	v.txn = txn
+	v.round++
+}
 
 // Txn returns the transaction, nil while detached.
 func (v *View) Txn() storage.Txn { return v.txn }
