@@ -50,10 +50,11 @@ const (
 	sameChange = "WITH w AS (UPDATE same.docs SET doc = $3 WHERE rid = $1 AND doc = $2 RETURNING 1) SELECT 1 / count(*) FROM w"
 	sameLock   = "LOCK TABLE same.committing IN EXCLUSIVE MODE"
 	samePlace  = "WITH p AS (UPDATE same.commits SET pos = setval('same.clock', GREATEST((SELECT last_value FROM same.clock) + $1::int8, $2::int8)) " +
-		"WHERE slot = $3 / (SELECT count(*) FROM same.meta WHERE key = $4 AND value = $5) RETURNING pos) " +
+		"WHERE slot = $3 / (SELECT count(*) FROM same.meta WHERE key = $4 AND value = $5) RETURNING pos), " +
+		"c AS (SELECT COALESCE(max(pos), ln(count(*)::float8)::int8) AS pos FROM p) " +
 		"INSERT INTO same.oplog (rid, doc) SELECT id, CASE WHEN prev <= 0 THEN d ELSE overlay(d PLACING same.le8(id - 1) FROM prev::int4 + 1) END " +
 		"FROM (SELECT id, prev, CASE WHEN at < 0 THEN doc ELSE overlay(doc PLACING same.le8(id - back) FROM at::int4 + 1) END AS d " +
-		"FROM (SELECT p.pos AS id, r.* FROM p, (SELECT $6::bytea AS doc, $7::int8 AS at, $8::int8 AS back, $9::int8 AS prev) r) v) w RETURNING rid"
+		"FROM (SELECT c.pos AS id, r.* FROM c, (SELECT $6::bytea AS doc, $7::int8 AS at, $8::int8 AS back, $9::int8 AS prev) r) v) w RETURNING rid"
 	sameCommit = "COMMIT"
 )
 

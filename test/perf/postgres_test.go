@@ -124,6 +124,7 @@ func (p *pgCompare) measure() {
 		p.compare("update by _id", n, short, updateOne(pgDocs), byHand{least: h.update(), logged: h.updateLogged, same: h.sameUpdate, relayed: true})
 		p.compare("insert of one", n, short, insertOne(next, false),
 			byHand{least: h.insert(next), logged: h.insertLogged(next), same: h.sameInsert(next), relayed: true})
+		p.compare("retryable insert of one", n, short, insertOne(next, true), byHand{least: h.insert(next), logged: h.insertLogged(next)})
 	}
 	for _, n := range []int{1, 16} {
 		p.compare("$group by one field with $sum, docs", n, long, groupAll, byHand{least: h.group})
