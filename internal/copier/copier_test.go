@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -215,8 +216,16 @@ func TestProgress(t *testing.T) {
 	var out bytes.Buffer
 	r := newReporter(&out)
 	r.begin("copying", []*collection{{docs: 2000, ranges: []*span{{docs: 500}}}})
+	if line := r.line(); line != "copying: 500 documents, 25%" {
+		t.Error(line)
+	}
 	r.copied(500, 3<<20)
-	if line := r.line(); !strings.HasPrefix(line, "copying: 1,000 documents, 3.0 MiB") || !strings.Contains(line, "50%") {
+	if line := r.line(); !strings.HasPrefix(line, "copying: 1,000 documents, of which 500, 3.0 MiB, in this run, ") || !strings.Contains(line, "50%") {
+		t.Error(line)
+	}
+	fresh := &reporter{phase: "copying", since: time.Now()}
+	fresh.copied(500, 3<<20)
+	if line := fresh.line(); !strings.HasPrefix(line, "copying: 500 documents, 3.0 MiB, ") {
 		t.Error(line)
 	}
 	r.begin("following", nil)

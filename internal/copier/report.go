@@ -58,7 +58,13 @@ func (r *reporter) line() string {
 	elapsed := max(time.Since(r.since).Seconds(), 0.001)
 	if r.phase == "copying" {
 		have := r.before + r.docs
-		line := fmt.Sprintf("copying: %s documents, %s", progress.Grouped(have), bytesText(r.bytes))
+		line := fmt.Sprintf("copying: %s documents", progress.Grouped(have))
+		switch {
+		case r.before == 0:
+			line += ", " + bytesText(r.bytes)
+		case r.docs > 0:
+			line += fmt.Sprintf(", of which %s, %s, in this run", progress.Grouped(r.docs), bytesText(r.bytes))
+		}
 		if r.docs > 0 {
 			line += fmt.Sprintf(", %s/s, %s/s", progress.Grouped(int64(float64(r.docs)/elapsed)), bytesText(int64(float64(r.bytes)/elapsed)))
 		}

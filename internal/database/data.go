@@ -84,6 +84,9 @@ func (t *data) Open(ctx context.Context, ns Namespace, q pipeline.Query) (pipeli
 			src.scan.Likely = q.Skip + q.Limit
 		}
 	}
+	if q.Sample > 0 {
+		src.scan.Draw(q.Sample, t.c.env.Rand)
+	}
 	return src, nil
 }
 

@@ -206,7 +206,9 @@ var scalars = []string{`null`, `1`, `2`, `{"$numberDouble": "2"}`, `3`, `"a"`, `
 func randomCondition(r *rand.Rand) string {
 	path := []string{"a", "d", "e", "f", "g", "f", "g", "a.b", "d.b", "a.0", "f.b"}[r.IntN(11)]
 	v := func() string { return awkward[r.IntN(len(awkward))] }
-	switch r.IntN(16) {
+	switch r.IntN(18) {
+	case 16, 17:
+		return fmt.Sprintf(`{"$or": [{%q: %s}, {%q: {"$in": [%s, %s]}}]}`, path, v(), path, v(), v())
 	case 14, 15:
 		op := []string{"$eq", "$lt", "$lte", "$gt", "$gte", "$ne"}[r.IntN(6)]
 		return fmt.Sprintf(`{"$expr": {%q: [%q, {"$literal": %s}]}}`, op, "$"+path, v())

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/archelon-db/archelon/internal/bsonval"
@@ -82,6 +83,50 @@ func TestReducedScansOfPostgres(t *testing.T) {
 	if a, b := told.Metrics.ScannedDocs.Load(), all.Metrics.ScannedDocs.Load(); a*10 > b*9 {
 		t.Errorf("%d documents were looked at, and %d by the one that leaves out nothing", a, b)
 	}
+	checkSamples(t, told, len(docs))
+}
+
+// checkSamples draws samples of a collection of n documents.
+func checkSamples(t *testing.T, d *DB, n int) {
+	t.Helper()
+	for _, size := range []int{1, 5, n / 20, n/20 + 1, n - 1, n, n + 1, 1e6} {
+		for _, stages := range []string{`{"0": {"$sample": {"size": %d}}}`, `{"0": {"$sample": {"size": %d}}, "1": {"$project": {"a": 1}}}`} {
+			var ids [2][]string
+			for i := range ids {
+				cur, err := d.Aggregate(t.Context(), d.NewOp(t.Context()), ns, &AggregateQuery{Pipeline: doc(t, fmt.Sprintf(stages, size))})
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, s := range batches(t, cur, 500) {
+					id, _, _ := strings.Cut(s, ",")
+					ids[i] = append(ids[i], strings.TrimSuffix(id, " }"))
+				}
+				cur.Close()
+			}
+			if size >= 20 && slices.Equal(ids[0], ids[1]) {
+				t.Errorf("%s: the same twice: %v", fmt.Sprintf(stages, size), ids[0])
+			}
+			got := slices.Clone(ids[0])
+			slices.Sort(got)
+			if size >= 20 && slices.Equal(got, ids[0]) {
+				t.Errorf("%s: in order", fmt.Sprintf(stages, size))
+			}
+			if want := min(n, size); len(got) != want || len(slices.Compact(got)) != want {
+				t.Errorf("%s: %d documents, %d different ones", fmt.Sprintf(stages, size), len(got), len(slices.Compact(got)))
+			}
+		}
+	}
+}
+
+// TestSample draws samples from a local engine.
+func TestSample(t *testing.T) {
+	d := open(t)
+	var docs []bsonval.Doc
+	for i := range 400 {
+		docs = append(docs, doc(t, fmt.Sprintf(`{"_id": %d, "a": 1}`, i)))
+	}
+	insert(t, d, docs...)
+	checkSamples(t, d, len(docs))
 }
 
 func inBatches(t *testing.T, d *DB, q *FindQuery, size int) []string {
@@ -91,6 +136,12 @@ func inBatches(t *testing.T, d *DB, q *FindQuery, size int) []string {
 		t.Fatal(err)
 	}
 	defer cur.Close()
+	return batches(t, cur, size)
+}
+
+// batches reads a cursor to its end.
+func batches(t *testing.T, cur *Cursor, size int) []string {
+	t.Helper()
 	out := []string{}
 	for {
 		batch, at := bsonval.BeginDoc(nil)

@@ -116,10 +116,11 @@ type Scan struct {
 
 	near *near // of a plan by distance; nil for others
 
-	hits     []hit // of a text search
+	hits     []hit // of a text search or a random choice
 	hit      int   // hits tried
 	hitsSet  bool
-	foreseen bool // the transaction knows which are to be read
+	draw     *draw // of a random choice of records; nil for others
+	foreseen bool  // the transaction knows which are to be read
 
 	vals   []bsonval.Value
 	desc   []bool
@@ -264,6 +265,8 @@ func (s *Scan) next(ctx context.Context) (Row, error) {
 		return s.nextOfMerge(ctx)
 	case s.children != nil:
 		return s.nextOfUnion(ctx)
+	case s.draw != nil:
+		return s.nextDrawn(ctx)
 	case s.Plan.Index == nil:
 		return s.nextRecord(ctx)
 	case s.Plan.Point:

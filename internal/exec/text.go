@@ -11,10 +11,10 @@ import (
 	"github.com/archelon-db/archelon/internal/storage"
 )
 
-// hit is a document that has one of the terms of a text search.
+// hit is a document that has one of the terms of a text search, or that was chosen.
 type hit struct {
 	id    storage.RecordID
-	score float64 // the sum of the terms' scores
+	score float64 // the sum of the terms' scores; 0 without a text search
 }
 
 // nextHit goes on with a text search. The documents that have one of the terms

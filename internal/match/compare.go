@@ -105,6 +105,35 @@ func newIn(f Field, values []bsonval.Value, regexes []*Regex, c bsonval.Collator
 	return n
 }
 
+// OnePath returns a disjunction as the In (or Compare) that it is if each of its nodes compares
+// the same path with values for equality, and nil if not.
+func (n *Or) OnePath() Node {
+	var f Field
+	var values []bsonval.Value
+	var regexes []*Regex
+	var c bsonval.Collator
+	for i, o := range n.Nodes {
+		of := f
+		switch o := o.(type) {
+		case *Compare:
+			if o.Op != Eq {
+				return nil
+			}
+			of, c, values = o.Field, o.Collator, append(values, o.Value)
+		case *In:
+			of, c = o.Field, o.Collator
+			values, regexes = append(values, o.Values...), append(regexes, o.Regexes...)
+		default:
+			return nil
+		}
+		if i > 0 && of.Path != f.Path {
+			return nil
+		}
+		f = of
+	}
+	return newIn(f, values, regexes, c)
+}
+
 func (n *In) match(s *state, d bsonval.Doc) bool { return n.any(s, d, eachElement, n) }
 
 func (n *In) matchValue(s *state, v bsonval.Value) bool {

@@ -274,3 +274,38 @@ func FuzzCompile(f *testing.F) {
 		}
 	})
 }
+
+func TestOnePath(t *testing.T) {
+	tests := []struct{ filter, want string }{
+		{`{"$or": [{"a": 5}, {"a": 7}]}`, `{"a": {"$in": [5, 7]}}`},
+		{`{"$or": [{"a": 7}, {"a": {"$in": [5, null]}}, {"a": {"$in": ["x", {"$regularExpression": {"pattern": "^y", "options": ""}}]}}]}`,
+			`{"a": {"$in": [null, 5, 7, "x", {"$regularExpression": {"pattern": "^y", "options": ""}}]}}`},
+		{`{"$or": [{"a": 5}, {"a": 5.0}]}`, `{"a": {"$eq": 5}}`},
+		{`{"$or": [{"a": 5}, {"$or": [{"a": 6}, {"a": [1]}]}]}`, `{"a": {"$in": [5, 6, [1]]}}`},
+		{`{"$or": [{"a": 5}, {"b": 7}]}`, ``},
+		{`{"$or": [{"a": 5}, {"a": {"$gt": 7}}]}`, ``},
+		{`{"$or": [{"a": 5}, {"a": 7, "b": 1}]}`, ``},
+		{`{"$or": [{"a": 5}, {"a": {"$not": {"$eq": 7}}}]}`, ``},
+	}
+	for _, tt := range tests {
+		or, ok := compile(t, tt.filter).Root().(*match.Or)
+		if !ok {
+			t.Fatalf("%s is no disjunction", tt.filter)
+		}
+		n := or.OnePath()
+		if n == nil {
+			if tt.want != "" {
+				t.Errorf("%s: not one path", tt.filter)
+			}
+			continue
+		}
+		if tt.want == "" {
+			t.Errorf("%s: one path", tt.filter)
+			continue
+		}
+		got, want := match.ToBSON(n), match.ToBSON(compile(t, tt.want).Root())
+		if bsonval.FormatDoc(got) != bsonval.FormatDoc(want) {
+			t.Errorf("%s: got %s, want %s", tt.filter, bsonval.FormatDoc(got), bsonval.FormatDoc(want))
+		}
+	}
+}

@@ -51,6 +51,10 @@ type Query struct {
 	Sort        bsonval.Doc
 	Skip, Limit int64
 
+	// Sample, if it is not 0, is how many random documents are wanted: others may be left
+	// out, if all are equally likely to be among those that are not, in any order.
+	Sample int64
+
 	// Deps are the fields that will be read; nil means whole documents. Documents
 	// that hold more are fine.
 	Deps *expr.Deps

@@ -13,6 +13,11 @@ func (p *Pipeline) Leading() (q Query, rest *Pipeline) {
 	n := p.leading(&q)
 	r := *p
 	r.stages = p.stages[n:]
+	if n == 0 && len(p.stages) > 0 {
+		if s, ok := p.stages[0].(*sampleStage); ok {
+			q.Sample = s.size // it puts them into a random order
+		}
+	}
 	q.Deps, q.IndexKeys = r.deps(), r.asksFor("indexKey")
 	return q, &r
 }

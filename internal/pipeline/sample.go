@@ -1,6 +1,8 @@
 package pipeline
 
 import (
+	"cmp"
+	"container/heap"
 	"context"
 	"io"
 	"math"
@@ -61,10 +63,26 @@ type sampled struct {
 	meta bsonval.Doc
 }
 
+// reservoir is a heap of documents, the one with the largest rank first.
+type reservoir []sampled
+
+func (h reservoir) Len() int           { return len(h) }
+func (h reservoir) Less(i, j int) bool { return h[i].rank > h[j].rank }
+func (h reservoir) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
+func (h *reservoir) Push(x any)        { *h = append(*h, x.(sampled)) }
+
+func (h *reservoir) Pop() any {
+	last := len(*h) - 1
+	x := (*h)[last]
+	(*h)[last] = sampled{}
+	*h = (*h)[:last]
+	return x
+}
+
 // fill keeps the documents with the smallest random ranks: all documents are
 // equally likely, and so are all orders.
 func (s *sampleStage) fill(ctx context.Context, in *input) (Source, error) {
-	var kept []sampled
+	var kept reservoir
 	var held int64
 	for {
 		d, err := in.next(ctx)
@@ -75,27 +93,21 @@ func (s *sampleStage) fill(ctx context.Context, in *input) (Source, error) {
 			return nil, err
 		}
 		x := sampled{rank: in.r.env.Expr.Rand()}
-		at, _ := slices.BinarySearchFunc(kept, x, func(a, b sampled) int {
-			if a.rank < b.rank {
-				return -1
-			}
-			return 1
-		})
-		if int64(at) == s.size {
+		if int64(len(kept)) == s.size && x.rank >= kept[0].rank {
 			continue
 		}
 		x.doc, x.meta = d.Clone(), in.Metadata().Clone()
 		held += int64(len(x.doc) + len(x.meta))
-		kept = slices.Insert(kept, at, x)
+		heap.Push(&kept, x)
 		if int64(len(kept)) > s.size {
-			last := kept[len(kept)-1]
+			last := heap.Pop(&kept).(sampled)
 			held -= int64(len(last.doc) + len(last.meta))
-			kept = kept[:len(kept)-1]
 		}
 		if held > in.r.env.memoryLimit() {
 			return s.fillOnDisk(ctx, in, kept)
 		}
 	}
+	slices.SortFunc(kept, func(a, b sampled) int { return cmp.Compare(a.rank, b.rank) })
 	return &sampledDocs{docs: kept, at: -1}, nil
 }
 

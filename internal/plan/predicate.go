@@ -80,6 +80,11 @@ func (p *predicates) add(n match.Node, prefix string, group, conjunct int) {
 	case *match.ElemMatchValue:
 		p.elemMatchValue(n, prefix, conjunct)
 		return
+	case *match.Or:
+		if in := n.OnePath(); in != nil {
+			p.add(in, prefix, group, conjunct)
+		}
+		return
 	case *match.Expr:
 		if group == 0 {
 			p.expression(n.Expr, conjunct)

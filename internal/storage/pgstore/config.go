@@ -131,14 +131,16 @@ func (st *settings) takeParameters(raw string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("storage URL: %w", err)
 	}
-	if s := values.Get("schema"); s != "" {
-		if len(s) > 50 || strings.ContainsAny(s, "\x00\"'") {
-			return "", fmt.Errorf("storage URL: schema %q: at most 50 bytes, without quotes", s)
+	if values.Has("schema") {
+		s := values.Get("schema")
+		if s == "" || len(s) > 50 || strings.ContainsAny(s, "\x00\"'") {
+			return "", fmt.Errorf("storage URL: schema %q: it must have 1 to 50 bytes, without quotes", s)
 		}
 		st.schema = s
 		values.Del("schema")
 	}
-	if s := values.Get("pool_max_conns"); s != "" {
+	if values.Has("pool_max_conns") {
+		s := values.Get("pool_max_conns")
 		n, err := strconv.Atoi(s)
 		if err != nil || n < 2 {
 			return "", fmt.Errorf("storage URL: pool_max_conns %q: it must be a number from 2", s)
@@ -146,7 +148,8 @@ func (st *settings) takeParameters(raw string) (string, error) {
 		st.max = n
 		values.Del("pool_max_conns")
 	}
-	if s := values.Get("shared"); s != "" {
+	if values.Has("shared") {
+		s := values.Get("shared")
 		shared, err := strconv.ParseBool(s)
 		if err != nil {
 			return "", fmt.Errorf("storage URL: shared %q: it must be true or false", s)

@@ -1,6 +1,13 @@
 package pgstore
 
-import "testing"
+import (
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"testing"
+	"time"
+)
 
 func TestParameters(t *testing.T) {
 	for _, c := range []struct {
@@ -27,6 +34,49 @@ func TestTooOld(t *testing.T) {
 	} {
 		if got := isTooOld(version); got != want {
 			t.Errorf("%q: %t", version, got)
+		}
+	}
+}
+
+func TestWrongParameters(t *testing.T) {
+	for _, c := range []string{"schema=", "schema=a%22b", "pool_max_conns=", "pool_max_conns=1", "shared=", "shared=perhaps"} {
+		st := &settings{schema: defaultSchema, max: defaultConns}
+		name, _, _ := strings.Cut(c, "=")
+		if rest, err := st.takeParameters("postgres://u@h/d?" + c); err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("%s: %s, %v", c, rest, err)
+		}
+	}
+}
+
+// TestConnectErrors counts how often an error of Open says why.
+func TestConnectErrors(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	nobody := taken.Addr().String()
+	must(t, taken.Close())
+	addresses := map[string]string{
+		"postgres://u@" + nobody + "/d":                 "connection refused",
+		"postgres://u@" + nobody + "/d?sslmode=require": "connection refused",
+	}
+	if server != nil {
+		addresses["postgres://u@"+server.Address()+"/nowhere"] = `role "u" does not exist`
+		addresses["postgres://u@"+server.Address()+"/nowhere?sslmode=require"] = "server refused TLS connection"
+		addresses[strings.Replace(server.SocketURL(), "/postgres?", "/nowhere?", 1)] = `database "nowhere" does not exist`
+	}
+	unknown := errors.New("lookup h: no such host")
+	got := (&connectError{"u", "d", fmt.Errorf("hostname resolving error: %w", errors.Join(unknown, unknown))}).Error()
+	if want := "cannot connect to PostgreSQL as user u, database d: lookup h: no such host"; got != want {
+		t.Error(got)
+	}
+	for url, why := range addresses {
+		_, err := Open(t.Context(), Config{URL: url, AcquireTimeout: time.Millisecond})
+		if err == nil {
+			t.Fatal(url)
+		}
+		text := err.Error()
+		if strings.Count(text, why) != 1 || strings.Count(text, "PostgreSQL") != 1 || strings.Contains(text, "\n") ||
+			strings.Contains(text, "TLS") != strings.Contains(why, "TLS") {
+			t.Errorf("%s: %s", url, text)
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -70,16 +71,75 @@ func isConflict(err error) bool {
 // cutError is an error of the connection itself.
 type cutError struct{ cause error }
 
-func (e *cutError) Error() string { return "connection to PostgreSQL lost: " + e.cause.Error() }
+func (e *cutError) Error() string {
+	var never *connectError
+	if errors.As(e.cause, &never) {
+		return e.cause.Error()
+	}
+	return "connection to PostgreSQL lost: " + e.cause.Error()
+}
+
 func (e *cutError) Unwrap() error { return e.cause }
+
+// connectError says that there is no connection.
+type connectError struct {
+	user, database string
+	cause          error
+}
+
+// Error tells each reason once. A server without TLS is not one if the attempt without it failed, too.
+func (e *connectError) Error() string {
+	const noTLS = "server refused TLS connection"
+	var reasons, refused []string
+	for line := range strings.Lines(e.cause.Error()) {
+		line = strings.TrimPrefix(strings.TrimSpace(line), "hostname resolving error: ")
+		switch {
+		case slices.Contains(reasons, line):
+		case strings.HasSuffix(line, noTLS):
+			refused = append(refused, line)
+		default:
+			reasons = append(reasons, line)
+		}
+	}
+	if len(reasons) == 0 {
+		reasons = refused
+	}
+	return fmt.Sprintf("cannot connect to PostgreSQL as user %s, database %s: %s", e.user, e.database, strings.Join(reasons, "; "))
+}
+
+func (e *connectError) Unwrap() error { return e.cause }
+
+// connect makes a connection.
+func connect(ctx context.Context, config *pgconn.Config) (*pgconn.PgConn, error) {
+	pg, err := pgconn.ConnectConfig(ctx, config)
+	if err == nil {
+		return pg, nil
+	}
+	var ce *pgconn.ConnectError
+	if errors.As(err, &ce) {
+		err = &connectError{config.User, config.Database, ce.Unwrap()}
+	}
+	if stateOf(err) == "" {
+		err = &cutError{err}
+	}
+	return nil, err
+}
+
+// serverError is another error of the server.
+type serverError struct{ cause error }
+
+func (e *serverError) Error() string { return "PostgreSQL: " + e.cause.Error() }
+func (e *serverError) Unwrap() error { return e.cause }
 
 // translate turns an error of a statement into what callers of the engine get.
 func translate(ctx context.Context, err error) error {
 	var cut *cutError
 	var known *mongoerr.Error
+	var told *serverError
+	var never *connectError
 	state := stateOf(err)
 	switch {
-	case err == nil || errors.As(err, &known):
+	case err == nil || errors.As(err, &known) || errors.As(err, &told):
 		return err
 	case isConflict(err):
 		return storage.ErrWriteConflict
@@ -97,10 +157,10 @@ func translate(ctx context.Context, err error) error {
 		return mongoerr.New(mongoerr.OperationFailed, "PostgreSQL refused the operation, check the privileges of its user: %v", err)
 	case strings.HasPrefix(state, "57P") || strings.HasPrefix(state, "08") || errors.As(err, &cut):
 		return mongoerr.New(mongoerr.HostUnreachable, "the storage is not reachable: %v", err)
-	case state == "": // not PostgreSQL's
+	case state == "" || errors.As(err, &never): // not PostgreSQL's, or it says so itself
 		return err
 	}
-	return fmt.Errorf("PostgreSQL: %w", err)
+	return &serverError{err}
 }
 
 func errOverloaded(why string) error {

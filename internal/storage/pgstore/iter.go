@@ -24,6 +24,9 @@ const (
 	// narrowRows is the first fetch behind a condition, where each row may be a long way
 	// off, of which perhaps only one is wanted.
 	narrowRows = 4
+
+	// hopRows is the least that is fetched behind a gap.
+	hopRows = 8
 )
 
 // row is an entry or a record of a chunk; its slices lie in the chunk's buffer.
@@ -49,8 +52,10 @@ type iterator struct {
 	rows   []row
 	at     int // the current row, -1 before the first
 	size   uint32
-	likely int64 // rows wanted, 0 if unknown
-	opened int   // tx.writes when it was opened
+	asked  uint32 // the size of the first chunk since the scan was opened, last behind a gap
+	passed int    // rows of the chunks between that one and the current one
+	likely int64  // rows wanted, 0 if unknown
+	opened int    // tx.writes when it was opened
 	err    error
 	closed bool
 	done   bool
@@ -191,6 +196,15 @@ func (it *iterator) shape() {
 
 // open starts the portal, behind everything the transaction has written.
 func (it *iterator) open() error {
+	rows := int64(firstRows)
+	if it.likely > 0 && it.width.width.Load() > 0 {
+		rows = min(it.likely, maxRows)
+	}
+	return it.openFor(rows)
+}
+
+// openFor is open for so many rows at first.
+func (it *iterator) openFor(rows int64) error {
 	tx := it.tx
 	if it.isShort() {
 		if done, err := it.openShort(); done || err != nil {
@@ -207,10 +221,8 @@ func (it *iterator) open() error {
 	it.opened = tx.writes
 	tx.c.portal++
 	it.portal = fmt.Sprintf("p%d", tx.c.portal)
-	it.size = it.guess(firstRows)
-	if it.likely > 0 && it.width.width.Load() > 0 {
-		it.size = it.guess(min(it.likely, maxRows))
-	}
+	it.size = it.guess(rows)
+	it.asked, it.passed = it.size, 0
 	it.begin()
 	item := tx.c.start(it.portal, it.sql, it.size, it.receive, it.args...)
 	return it.finish(item)
@@ -384,6 +396,7 @@ func (it *iterator) fetch() bool {
 		}
 	}
 	it.size = max(it.guess(min(maxRows, 4*int64(it.size))), 1)
+	it.passed += len(it.rows)
 	it.begin()
 	it.err = it.finish(it.tx.c.resume(it.portal, it.size, it.receive))
 	return it.err == nil
@@ -448,6 +461,7 @@ func (it *iterator) widen() {
 // SeekGE moves to the first entry with key ≥ the given one, or ≤ if the scan is
 // reversed.
 func (it *iterator) SeekGE(key []byte) bool {
+	used := int64(it.passed + it.at + 1)
 	for it.at+1 < len(it.rows) || !it.more {
 		if !it.Next() {
 			return false
@@ -459,7 +473,7 @@ func (it *iterator) SeekGE(key []byte) bool {
 	if it.err != nil || it.closed || it.done {
 		return false
 	}
-	if it.opened == it.tx.writes && len(key) <= maxKey && !it.jump(key) {
+	if it.opened == it.tx.writes && len(key) <= maxKey && !it.jump(key, used) {
 		return false
 	}
 	for it.Next() {
@@ -478,10 +492,21 @@ func (it *iterator) reached(key []byte) bool {
 	return c >= 0
 }
 
+// hop is how many rows to fetch behind a gap if so many of those before it were used: more
+// than that. A single long or short run does not change it by much.
+func (it *iterator) hop(used int64) int64 {
+	asked := int64(it.asked)
+	rows := max(hopRows, min(max(2*used, asked/2), 4*asked, maxRows))
+	if it.likely > 0 {
+		rows = min(rows, it.likely)
+	}
+	return rows
+}
+
 // jump opens the scan again further on, if the key is further on than the row that
 // it stands on, the last of its chunk; nothing was written since it was opened, so it
-// shows the same.
-func (it *iterator) jump(key []byte) bool {
+// shows the same. Used is how many rows since then have not been passed over.
+func (it *iterator) jump(key []byte, used int64) bool {
 	if len(it.rows) == 0 || it.reached(key) {
 		return true
 	}
@@ -506,7 +531,7 @@ func (it *iterator) jump(key []byte) bool {
 	it.runs = nil
 	it.tx.c.closePortal(it.portal)
 	it.shape()
-	it.err = it.open()
+	it.err = it.openFor(it.hop(used))
 	return it.err == nil
 }
 

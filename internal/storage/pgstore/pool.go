@@ -142,11 +142,8 @@ func (p *pool) dial(ctx context.Context, deadline <-chan time.Time) (*conn, erro
 }
 
 func (p *pool) connect(ctx context.Context) (*conn, error) {
-	pg, err := pgconn.ConnectConfig(ctx, p.config)
+	pg, err := connect(ctx, p.config)
 	if err != nil {
-		if stateOf(err) == "" {
-			err = &cutError{err}
-		}
 		return nil, err
 	}
 	c := newConn(pg)

@@ -61,6 +61,7 @@ func (it *iterator) openRuns() error {
 		rows = min(rows, firstRows, max(1, chunkBytes/max(1, it.width.width.Load())/int64(len(runs))))
 	}
 	it.size = it.guess(rows)
+	it.asked, it.passed = it.size, 0
 	it.begin()
 	items, ends, portals := make([]*item, len(runs)), make([]int, len(runs)), make([]string, len(runs))
 	whole := it.rng

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -487,8 +488,13 @@ func TestOpenErrors(t *testing.T) {
 	url := freshURL(t)
 	s := open(t, url)
 	ctx := t.Context()
-	_, err := Open(ctx, Config{URL: url, AcquireTimeout: 200 * time.Millisecond})
-	wantErr(t, err, ErrInUse)
+	for _, shared := range []bool{true, false} {
+		_, err := Open(ctx, Config{URL: url, Shared: shared, AcquireTimeout: 200 * time.Millisecond})
+		wantErr(t, err, ErrInUse)
+		if !strings.Contains(err.Error(), "shared=false") {
+			t.Errorf("shared %t: %v does not say what to do", shared, err)
+		}
+	}
 	c, err := s.pool.acquire(ctx)
 	must(t, err)
 	c.once("UPDATE " + s.schema + ".format SET version = 99")

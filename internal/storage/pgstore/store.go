@@ -136,7 +136,7 @@ func Open(ctx context.Context, config Config) (*Store, error) {
 	s.syncer.init(s)
 	s.points.s = s
 	if err := s.syncer.open(ctx); err != nil {
-		return nil, fmt.Errorf("open PostgreSQL store: %w", err)
+		return nil, fmt.Errorf("open the store: %w", err)
 	}
 	s.stopped.Add(1)
 	go s.background()

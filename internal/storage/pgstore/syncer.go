@@ -9,8 +9,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgconn"
-
 	"github.com/archelon-db/archelon/internal/mongoerr"
 	"github.com/archelon-db/archelon/internal/storage"
 )
@@ -52,11 +50,8 @@ func (y *syncer) open(ctx context.Context) error {
 
 // connect makes the connection; the caller is in a round.
 func (y *syncer) connect(ctx context.Context) (*conn, error) {
-	pg, err := pgconn.ConnectConfig(ctx, y.s.config.sync)
+	pg, err := connect(ctx, y.s.config.sync)
 	if err != nil {
-		if stateOf(err) == "" {
-			err = &cutError{err}
-		}
 		return nil, translate(ctx, err)
 	}
 	c := newConn(pg)
@@ -168,7 +163,10 @@ func (y *syncer) hold(ctx context.Context, c *conn) error {
 			return ctx.Err()
 		}
 		if time.Now().After(deadline) {
-			return ErrInUse
+			if y.s.config.Shared {
+				return fmt.Errorf("%w, which has it alone: end it, or start it again without shared=false and --standalone", ErrInUse)
+			}
+			return fmt.Errorf("%w, and this one wants it alone: end that, or start both without shared=false and --standalone", ErrInUse)
 		}
 	}
 }
