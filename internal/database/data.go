@@ -263,13 +263,33 @@ func (s *collSource) Close() error {
 // HasIndex implements pipeline.Data.
 func (t *data) HasIndex(_ context.Context, ns Namespace, field string) bool {
 	coll := t.db.defined(t.op, ns)
-	if coll == nil {
-		return false
-	}
+	return coll != nil && t.hasIndex(coll, field)
+}
+
+func (t *data) hasIndex(coll *catalog.Collection, field string) bool {
 	return slices.ContainsFunc(coll.Indexes, func(x *catalog.Index) bool {
 		return x.Kind == indexkey.KindBTree && x.Fields[0].Path == field && x.Ready && !x.Hidden && !x.Sparse && x.Partial == nil &&
 			x.Collation.Equal(t.c.collation)
 	})
+}
+
+// Gathers implements pipeline.Data. In a transaction the engine reads each part of an index by itself; with
+// several indexes the planner may take one for a value and another for many.
+func (t *data) Gathers(_ context.Context, ns Namespace, field string) bool {
+	if !t.db.IsDistant() || t.op.Txn != nil {
+		return false
+	}
+	coll := t.db.defined(t.op, ns)
+	if coll == nil || !t.hasIndex(coll, field) {
+		return false
+	}
+	serving := 0
+	for _, x := range coll.Indexes {
+		if first, _, _ := x.Key.First(); first == field || x.Kind == indexkey.KindWildcard {
+			serving++
+		}
+	}
+	return serving == 1
 }
 
 // HasUniqueIndex implements pipeline.Data.

@@ -67,7 +67,7 @@
 // What costs little in an embedded engine is a journey in another one (storage.Distant).
 // The transactions say ahead what they are going to do (storage.AheadLocker, storage.TxnOptions), and the
 // statements of a command, and the documents of $merge, are done in series (series.go),
-// with the same outcome as one by one.
+// with the same outcome as one by one. $lookup asks for several documents at once (data.Gathers).
 //
 // # Who may use which index
 //

@@ -80,6 +80,10 @@ type Data interface {
 	// HasIndex says whether equality on a dotted field can use an index.
 	HasIndex(ctx context.Context, ns Namespace, field string) bool
 
+	// Gathers says whether one query for several values of such a field is to be preferred to
+	// one for each, and the order of its documents is that of the index in both.
+	Gathers(ctx context.Context, ns Namespace, field string) bool
+
 	// HasUniqueIndex says whether a unique index has exactly these fields, in any
 	// order.
 	HasUniqueIndex(ctx context.Context, ns Namespace, fields []string) (bool, error)

@@ -22,6 +22,7 @@ type fakeData struct {
 	opened  int
 	asked   Query // by the last Open
 	indexed bool  // each field has an index
+	distant bool  // queries are journeys
 	nextOID uint64
 }
 
@@ -144,6 +145,8 @@ func (f *fakeData) query(docs []bsonval.Doc, q Query) (Source, error) {
 }
 
 func (f *fakeData) HasIndex(context.Context, Namespace, string) bool { return f.indexed }
+
+func (f *fakeData) Gathers(context.Context, Namespace, string) bool { return f.indexed && f.distant }
 
 func (f *fakeData) HasUniqueIndex(_ context.Context, ns Namespace, fields []string) (bool, error) {
 	for _, u := range f.coll(ns).unique {

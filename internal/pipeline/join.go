@@ -54,27 +54,29 @@ func (j *join) find(ctx context.Context, d bsonval.Doc) (Source, error) {
 
 // matching returns the foreign documents for a local one, and the stages that they are to go through.
 func (j *join) matching(ctx context.Context, d bsonval.Doc) (Source, *Pipeline, error) {
-	j.values = pathValues(j.values[:0], d, j.s.local)
-	if len(j.values) == 0 {
-		j.values = append(j.values, bsonval.Null)
-	}
+	j.values = localValues(j.values[:0], d, j.s.local)
 	if j.table != nil {
 		src, err := j.lookUp()
 		return src, j.s.sub, err
 	}
+	src, err := j.query(ctx, j.values)
+	return src, j.rest, err
+}
+
+// query asks for the foreign documents that have one of some values.
+func (j *join) query(ctx context.Context, values []bsonval.Value) (Source, error) {
 	q := j.leading
-	filter := equalsAny(j.s.foreign, j.values)
+	filter := equalsAny(j.s.foreign, values)
 	m, err := match.Compile(filter, match.Options{Compiler: j.s.c})
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	if q.Matcher != nil {
 		filter = bsonval.NewBuilder().StartArray("$and").Doc("", filter).Doc("", q.Filter).End().Build()
 		m = match.FromNode(match.NewAnd(m.Root(), q.Matcher.Root()))
 	}
 	q.Filter, q.Matcher, q.Vars, q.Collator = filter, m, j.r.c.Vars, j.r.collator()
-	src, err := j.r.env.Data.Open(ctx, j.s.ns, q)
-	return src, j.rest, err
+	return j.r.env.Data.Open(ctx, j.s.ns, q)
 }
 
 func (j *join) decide(ctx context.Context) error {
@@ -105,6 +107,15 @@ func equalsAny(field string, values []bsonval.Value) bsonval.Doc {
 		b.StartDoc("").StartDoc(field).Value("$eq", v).End().End()
 	}
 	return b.Build()
+}
+
+// localValues appends the values that a foreign document is to have one of.
+func localValues(dst []bsonval.Value, d bsonval.Doc, path []string) []bsonval.Value {
+	dst = pathValues(dst, d, path)
+	if len(dst) == 0 {
+		dst = append(dst, bsonval.Null)
+	}
+	return dst
 }
 
 // pathValues appends the values at a dotted path: the elements of an array at
@@ -155,8 +166,7 @@ func (j *join) build(ctx context.Context) (*hashTable, error) {
 		return nil, err
 	}
 	t := &hashTable{byKey: map[string][]int32{}}
-	filter := bsonval.NewBuilder().StartDoc(j.s.foreign).Null("$eq").Build()
-	if t.isNull, err = match.Compile(filter, match.Options{Compiler: j.s.c}); err != nil {
+	if t.isNull, err = j.s.matchesNull(); err != nil {
 		src.Close()
 		return nil, err
 	}
@@ -176,6 +186,12 @@ func (j *join) build(ctx context.Context) (*hashTable, error) {
 		return nil, err
 	}
 	return t, nil
+}
+
+// matchesNull is the condition that the foreign field equals null.
+func (s *lookupStage) matchesNull() (*match.Matcher, error) {
+	filter := bsonval.NewBuilder().StartDoc(s.foreign).Null("$eq").Build()
+	return match.Compile(filter, match.Options{Compiler: s.c})
 }
 
 func (j *join) openForeign(ctx context.Context) (Source, error) {

@@ -269,6 +269,9 @@ func (s *lookupStage) open(ctx context.Context, r *run, src Source) (Source, err
 	x := &lookupSource{input: newInput(r, src), s: s}
 	if s.local != nil {
 		x.join = newJoin(r, s)
+		if x.join.gathers(ctx) {
+			x.ahead = newBatches(&x.input, x.join)
+		}
 	}
 	return x, nil
 }
@@ -278,17 +281,14 @@ type lookupSource struct {
 	input
 	s      *lookupStage
 	join   *join
+	ahead  *batches    // nil: each document by itself
 	cached bsonval.Doc // the result of a constant sub-pipeline
 	array  []byte      // of one document
 	buf    []byte
 }
 
 func (x *lookupSource) Next(ctx context.Context) (bsonval.Doc, error) {
-	d, err := x.nextBound(ctx)
-	if err != nil {
-		return nil, err
-	}
-	joined, err := x.joined(ctx, d)
+	d, joined, err := x.nextJoined(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -302,6 +302,31 @@ func (x *lookupSource) Next(ctx context.Context) (bsonval.Doc, error) {
 // maxInternalDocument is the largest document between stages: MongoDB's limit of
 // 16 MiB and its allowance for internal documents.
 const maxInternalDocument = bsonval.MaxDocumentBytes + 16<<10
+
+// nextJoined is the next document and its array.
+func (x *lookupSource) nextJoined(ctx context.Context) (d, array bsonval.Doc, err error) {
+	if x.ahead != nil {
+		d, src, err := x.ahead.next(ctx)
+		if err != nil {
+			return nil, nil, err
+		}
+		array, err = x.collect(ctx, src)
+		return d, array, err
+	}
+	if d, err = x.nextBound(ctx); err != nil {
+		return nil, nil, err
+	}
+	array, err = x.joined(ctx, d)
+	return d, array, err
+}
+
+// Metadata implements MetaSource.
+func (x *lookupSource) Metadata() bsonval.Doc {
+	if x.ahead != nil {
+		return x.ahead.last
+	}
+	return x.input.Metadata()
+}
 
 // joined is the array for one document.
 func (x *lookupSource) joined(ctx context.Context, d bsonval.Doc) (bsonval.Doc, error) {
@@ -322,9 +347,18 @@ func (x *lookupSource) joined(ctx context.Context, d bsonval.Doc) (bsonval.Doc, 
 	if err != nil {
 		return nil, err
 	}
+	array, err := x.collect(ctx, src)
+	if err == nil && x.s.constant {
+		x.cached = array.Clone()
+	}
+	return array, err
+}
+
+// collect makes an array of the documents of a source, and closes it.
+func (x *lookupSource) collect(ctx context.Context, src Source) (bsonval.Doc, error) {
 	var at, n int
 	x.array, at = bsonval.BeginDoc(x.array[:0])
-	err = drain(ctx, src, func(d bsonval.Doc) error {
+	err := drain(ctx, src, func(d bsonval.Doc) error {
 		x.array = append(bsonval.AppendIndexKey(append(x.array, byte(bsonval.TypeDocument)), n), 0)
 		x.array = append(x.array, d...)
 		n++
@@ -337,9 +371,5 @@ func (x *lookupSource) joined(ctx context.Context, d bsonval.Doc) (bsonval.Doc, 
 		return nil, err
 	}
 	x.array = bsonval.EndDoc(x.array, at)
-	if x.s.constant {
-		x.cached = bsonval.Doc(x.array).Clone()
-		return x.cached, nil
-	}
 	return x.array, nil
 }

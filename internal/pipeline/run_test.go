@@ -176,7 +176,8 @@ func TestJoins(t *testing.T) {
 		{`[{"$lookup": {"from": "o", "localField": "a", "foreignField": "b", "let": {"x": "$_id"}, "pipeline": [{"$match": {"$expr": {"$gt": ["$_id", "$$x"]}}}, {"$set": {"x": "$$x"}}, {"$project": {"x": 1}}], "as": "j"}}, {"$project": {"j": 1}}]`,
 			`{ _id: 1, j: [ { _id: 2, x: 1 } ] } { _id: 2, j: [ { _id: 3, x: 2 }, { _id: 5, x: 2 } ] } { _id: 3, j: [ { _id: 4, x: 3 } ] }`},
 	} {
-		for _, data.indexed = range []bool{false, true} {
+		for n := range 3 { // a hash table, queries, queries for several documents
+			data.indexed, data.distant = n > 0, n > 1
 			got, err := runDocs(t, &Env{Expr: testEnv(), Data: data}, c.stages, docs)
 			if err != nil {
 				t.Errorf("%s: %v", c.stages, err)

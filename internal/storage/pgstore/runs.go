@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"fmt"
 	"slices"
+
+	"github.com/archelon-db/archelon/internal/storage"
 )
 
 // A scan of several short runs of an index ({$in: …}) opens a number of them in one round trip, each
@@ -20,10 +22,12 @@ func (it *iterator) inRuns() bool {
 	if len(r.Runs) < 2 || !it.tx.opts.ReadOnly || r.Fetch != 0 && it.width.width.Load() == 0 {
 		return false
 	}
+	if slices.ContainsFunc(r.Runs, func(run storage.KeyRun) bool {
+		return run.Lower == nil || run.Upper == nil || max(len(run.Lower), len(run.Upper)) > maxKey
+	}) {
+		return false
+	}
 	for _, run := range r.Runs {
-		if run.Lower == nil || run.Upper == nil || max(len(run.Lower), len(run.Upper)) > maxKey {
-			return false
-		}
 		switch {
 		case r.After == nil:
 		case !r.Reverse && bytes.Compare(run.Upper, r.After) <= 0, r.Reverse && bytes.Compare(r.After, run.Lower) < 0:

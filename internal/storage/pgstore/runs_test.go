@@ -2,11 +2,13 @@ package pgstore
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/archelon-db/archelon/internal/storage"
 )
@@ -154,6 +156,40 @@ func TestRunsTravelTogether(t *testing.T) {
 		must(t, errors.Join(it.Err(), it.Close()))
 		if round > 0 && (rows != len(r.Runs) || fetches > 3) {
 			t.Errorf("%d rows in %d fetches", rows, fetches)
+		}
+		read.Rollback()
+	}
+}
+
+// TestRunsThatAreTooLong: a scan of runs with a bound that is not stored whole is an ordinary one, and ends.
+func TestRunsThatAreTooLong(t *testing.T) {
+	s := open(t, freshURL(t))
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	tx := s.Begin(storage.TxnOptions{})
+	must(t, errors.Join(tx.CreateTable(1), tx.CreateIndex(1, 1, false)))
+	keys := [][]byte{runKey(1), runKey(29), runKey(58)}
+	for _, key := range keys {
+		id, err := tx.Insert(ctx, 1, []byte("document"))
+		must(t, err)
+		must(t, tx.PutEntry(ctx, 1, key, id, nil))
+	}
+	commit(t, tx)
+	for _, reverse := range []bool{false, true} {
+		r := storage.IndexRange{Lower: keys[0], Upper: append(bytes.Clone(keys[2]), 0xff), Reverse: reverse}
+		for _, key := range keys {
+			r.Runs = append(r.Runs, storage.KeyRun{Lower: key, Upper: append(bytes.Clone(key), 0xff)})
+		}
+		read := s.Begin(storage.TxnOptions{ReadOnly: true})
+		it, err := read.ScanIndex(ctx, 1, r)
+		must(t, err)
+		n := 0
+		for it.Next() {
+			n++
+		}
+		must(t, errors.Join(it.Err(), it.Close()))
+		if n != len(keys) {
+			t.Errorf("reverse %v: %d entries, want %d", reverse, n, len(keys))
 		}
 		read.Rollback()
 	}
