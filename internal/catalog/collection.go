@@ -23,7 +23,9 @@ func NewUUID() UUID { return uuid.New() }
 func (u UUID) Value() bsonval.Value { return bsonval.Binary(4, u[:]) }
 
 // String is the UUID as it is written in messages.
-func (u UUID) String() string { return fmt.Sprintf("%x-%x-%x-%x-%x", u[:4], u[4:6], u[6:8], u[8:10], u[10:]) }
+func (u UUID) String() string {
+	return fmt.Sprintf("%x-%x-%x-%x-%x", u[:4], u[4:6], u[6:8], u[8:10], u[10:])
+}
 
 // Collection types, as listCollections names them.
 const (
