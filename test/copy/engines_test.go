@@ -83,8 +83,9 @@ func order(t *testing.T, client *mongo.Client) (ids []int32) {
 	return ids
 }
 
-// TestEngines copies everything from Pebble to PostgreSQL, and on to a server in memory.
-func TestEngines(t *testing.T) {
+// postgres starts a PostgreSQL for the test and returns its address.
+func postgres(t *testing.T) string {
+	t.Helper()
 	pg, err := pgharness.Start(map[string]string{"fsync": "off"})
 	if errors.Is(err, pgharness.ErrNotInstalled) {
 		t.Skip(err)
@@ -92,8 +93,14 @@ func TestEngines(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer pg.Close()
-	servers := []*harness.Server{start(t, ""), start(t, pg.URL()), start(t, "memory")}
+	t.Cleanup(func() { pg.Close() })
+	return pg.URL()
+}
+
+// TestEngines copies everything from Pebble to PostgreSQL, and on to a server in memory.
+func TestEngines(t *testing.T) {
+	url := postgres(t)
+	servers := []*harness.Server{start(t, ""), start(t, url), start(t, "memory")}
 	client := connect(t, servers[0])
 	seed(t, client)
 	first, natural := content(t, client), order(t, client)
@@ -132,15 +139,8 @@ func TestEngines(t *testing.T) {
 
 // TestSharedStorage refuses to copy from one process to another that has the same data, and leaves it alone.
 func TestSharedStorage(t *testing.T) {
-	pg, err := pgharness.Start(map[string]string{"fsync": "off"})
-	if errors.Is(err, pgharness.ErrNotInstalled) {
-		t.Skip(err)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer pg.Close()
-	from, to := start(t, pg.URL()), start(t, pg.URL())
+	url := postgres(t)
+	from, to := start(t, url), start(t, url)
 	client := connect(t, from)
 	must(t)(client.Database("x").Collection("one").InsertOne(t.Context(), d("_id", 1)))
 	before := content(t, client)

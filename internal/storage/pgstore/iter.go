@@ -203,14 +203,9 @@ func (it *iterator) open() error {
 	return it.openFor(rows)
 }
 
-// openFor is open for so many rows at first.
-func (it *iterator) openFor(rows int64) error {
+// prepare makes the transaction ready for what the iterator is about to open.
+func (it *iterator) prepare() error {
 	tx := it.tx
-	if it.isShort() {
-		if done, err := it.openShort(); done || err != nil {
-			return err
-		}
-	}
 	if err := tx.start(it.ctx); err != nil {
 		return err
 	}
@@ -219,6 +214,20 @@ func (it *iterator) openFor(rows int64) error {
 		return err
 	}
 	it.opened = tx.writes
+	return nil
+}
+
+// openFor is open for so many rows at first.
+func (it *iterator) openFor(rows int64) error {
+	if it.isShort() {
+		if done, err := it.openShort(); done || err != nil {
+			return err
+		}
+	}
+	if err := it.prepare(); err != nil {
+		return err
+	}
+	tx := it.tx
 	tx.c.portal++
 	it.portal = fmt.Sprintf("p%d", tx.c.portal)
 	it.size = it.guess(rows)

@@ -47,15 +47,10 @@ func (it *iterator) inRuns() bool {
 
 // openRuns opens the next runs.
 func (it *iterator) openRuns() error {
+	if err := it.prepare(); err != nil {
+		return err
+	}
 	tx := it.tx
-	if err := tx.start(it.ctx); err != nil {
-		return err
-	}
-	tx.nreads = untracked
-	if err := tx.flush(it.ctx); err != nil {
-		return err
-	}
-	it.opened = tx.writes
 	runs := it.runs[:min(it.ahead, len(it.runs))]
 	rows := max(firstRows, int64(it.size)) // which has grown if runs were long
 	if it.likely > 0 {
