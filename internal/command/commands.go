@@ -261,7 +261,18 @@ func (cs *Commands) run(ctx context.Context, c *Call, start time.Time) error {
 		return c.runStatement(octx)
 	}
 	begun := cs.clock.Applied()
-	if err := c.runUpToDate(octx); err != nil {
+	if c.readsDurable() {
+		if err := c.noteGeneration(octx); err != nil {
+			return err
+		}
+	}
+	err = c.runUpToDate(octx)
+	if c.awaits {
+		if late := c.awaitWrites(octx); err == nil {
+			err = late
+		}
+	}
+	if err != nil {
 		return err
 	}
 	return c.settle(octx, begun)
