@@ -266,14 +266,13 @@ func (cs *Commands) run(ctx context.Context, c *Call, start time.Time) error {
 			return err
 		}
 	}
-	err = c.runUpToDate(octx)
-	if c.awaits {
-		if late := c.awaitWrites(octx); err == nil {
-			err = late
-		}
-	}
-	if err != nil {
+	if err := c.runUpToDate(octx); err != nil {
 		return err
+	}
+	if c.awaits {
+		if err := c.awaitWrites(octx); err != nil {
+			return err
+		}
 	}
 	return c.settle(octx, begun)
 }
