@@ -208,9 +208,7 @@ func (c *Call) settle(ctx context.Context, begun uint64) error {
 
 // noteGeneration notes the generation of the storage before a command reads, or writes, what is made durable afterwards.
 func (c *Call) noteGeneration(ctx context.Context) (err error) {
-	if r, ok := c.Commands.cfg.DB.Engine().(storage.Revivable); ok {
-		c.generation, err = r.Generation(ctx)
-	}
+	c.generation, err = storage.Generation(ctx, c.Commands.cfg.DB.Engine())
 	return err
 }
 
@@ -219,7 +217,7 @@ func (c *Call) checkGeneration(ctx context.Context) error {
 	if c.generation == 0 {
 		return nil
 	}
-	now, err := c.Commands.cfg.DB.Engine().(storage.Revivable).Generation(ctx)
+	now, err := storage.Generation(ctx, c.Commands.cfg.DB.Engine())
 	if err == nil && now != c.generation {
 		err = mongoerr.New(mongoerr.HostUnreachable, "the connection to the storage was lost while the command was running")
 	}

@@ -379,6 +379,14 @@ type Revivable interface {
 	AwaitsStandbys() bool
 }
 
+// Generation is that of an engine that has generations, else 0.
+func Generation(ctx context.Context, e Engine) (uint64, error) {
+	if r, ok := e.(Revivable); ok {
+		return r.Generation(ctx)
+	}
+	return 0, nil
+}
+
 // Savepoint is a mark in a transaction's writes.
 type Savepoint int
 
