@@ -192,6 +192,13 @@ func TestStandbysMissing(t *testing.T) {
 	if _, err := fast.InsertOne(limited, bson.D{{Key: "_id", Value: "fast"}}); err != nil {
 		t.Errorf("w: 1, j: false, beside a write that waits: %v", err)
 	}
+	many := make([]any, 3000) // more than record ids are asked for at once
+	for i := range many {
+		many[i] = bson.D{}
+	}
+	if _, err := fast.InsertMany(limited, many); err != nil {
+		t.Errorf("many of w: 1, j: false: %v", err)
+	}
 	// The driver would set its own maxTimeMS.
 	run := func(command ...bson.E) error { return db.RunCommand(t.Context(), bson.D(command)).Err() }
 	insert := func(id string) bson.E {
@@ -217,7 +224,7 @@ func TestStandbysMissing(t *testing.T) {
 			t.Errorf("%s: %v", name, c.err)
 		}
 	}
-	if n, err := coll.CountDocuments(t.Context(), bson.D{}); err != nil || n != 5 {
+	if n, err := coll.CountDocuments(t.Context(), bson.D{}); err != nil || n != 3005 {
 		t.Errorf("%d documents, %v", n, err)
 	}
 	err := run(bson.E{Key: "find", Value: "docs"}, bson.E{Key: "readConcern", Value: bson.D{{Key: "level", Value: "majority"}}}, bson.E{Key: "maxTimeMS", Value: 300})
@@ -228,7 +235,7 @@ func TestStandbysMissing(t *testing.T) {
 
 	second := serve(t, pg.URL())
 	other := harness.Connect(t, options.Client().ApplyURI(second.URI()).SetDirect(true)).Database("faults").Collection("docs")
-	if n, err := other.CountDocuments(limited, bson.D{}); err != nil || n != 5 {
+	if n, err := other.CountDocuments(limited, bson.D{}); err != nil || n != 3005 {
 		t.Errorf("in another process: %d documents, %v", n, err)
 	}
 	second.Stop(t)

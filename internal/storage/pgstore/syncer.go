@@ -204,6 +204,34 @@ func (y *syncer) ask(ctx context.Context, fn func(context.Context, *conn) error)
 	return y.lead(ctx, func(c *conn) error { return fn(ctx, c) })
 }
 
+// standbyPatience is how long a round that may wait for standbys is waited for.
+const standbyPatience = time.Second
+
+// aside is ask for what the next write needs: while the syncer waits for standbys it has another connection.
+func (y *syncer) aside(ctx context.Context, fn func(context.Context, *conn) error) error {
+	if !y.standbys.Load() {
+		return y.ask(ctx, fn)
+	}
+	within, cancel := context.WithTimeout(ctx, standbyPatience)
+	err := y.take(within)
+	cancel()
+	within, cancel = context.WithTimeout(context.WithoutCancel(ctx), y.s.config.AcquireTimeout)
+	defer cancel()
+	if err == nil {
+		return y.lead(within, func(c *conn) error { return fn(within, c) })
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	c, err := y.s.pool.acquire(ctx)
+	if err != nil {
+		return translate(ctx, err)
+	}
+	defer y.s.pool.release(c)
+	c.end()
+	return translate(ctx, fn(within, c))
+}
+
 // take waits until nobody is in a round, and begins one.
 func (y *syncer) take(ctx context.Context) error {
 	for {
