@@ -170,7 +170,7 @@ func runBulkWrite(ctx context.Context, c *Call) error {
 		return err
 	}
 	defer b.once.end()
-	wait := c.waitOnce(b.op, len(ops))
+	wait := c.waitOnce(ctx, b.op, len(ops))
 	b.series = series{c: c, op: b.op, once: b.once}
 	for i := 0; i < len(ops); {
 		n, stop, err := b.run(ctx, ops, i)

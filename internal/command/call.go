@@ -48,6 +48,17 @@ type Call struct {
 	// snapshot is what the command reads instead of the present state; nil for none. It is released at the end of the call.
 	snapshot *database.Snapshot
 
+	// generation is that of the storage in which the command reads what no crash is to undo; 0 if it does not.
+	generation uint64
+
+	// awaits is set if the command has not waited for what it wrote, and is to do so before it is answered; late is why it has
+	// given that up.
+	awaits bool
+	late   *mongoerr.Error
+
+	// retried is set if a statement had been executed before, by another process maybe.
+	retried bool
+
 	// injected is what fail points have done to the call.
 	injected injection
 

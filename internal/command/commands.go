@@ -261,8 +261,18 @@ func (cs *Commands) run(ctx context.Context, c *Call, start time.Time) error {
 		return c.runStatement(octx)
 	}
 	begun := cs.clock.Applied()
+	if c.readsDurable() {
+		if err := c.noteGeneration(octx); err != nil {
+			return err
+		}
+	}
 	if err := c.runUpToDate(octx); err != nil {
 		return err
+	}
+	if c.awaits {
+		if err := c.awaitWrites(octx); err != nil {
+			return err
+		}
 	}
 	return c.settle(octx, begun)
 }

@@ -1,11 +1,15 @@
 package command
 
 import (
+	"context"
 	"math"
 	"strings"
+	"time"
 
 	"github.com/archelon-db/archelon/internal/bsonval"
 	"github.com/archelon-db/archelon/internal/mongoerr"
+	"github.com/archelon-db/archelon/internal/running"
+	"github.com/archelon-db/archelon/internal/storage"
 )
 
 // maxReplicas is the largest number of members a write concern can ask for.
@@ -152,22 +156,62 @@ func (c *Call) appendWriteConcernError() {
 		c.failAfter()
 	}
 	injected := c.injected.writeConcernError
-	if injected == nil && c.WriteConcern.satisfiable() {
+	if injected == nil && c.late == nil && c.WriteConcern.satisfiable() {
 		return
 	}
 	b, at := bsonval.BeginElement(c.Reply.Buf, bsonval.TypeDocument, "writeConcernError")
 	var code mongoerr.Code
-	if injected != nil {
+	switch {
+	case injected != nil:
 		code = mongoerr.Code(injected.Lookup("code").TruncInt64())
 		b = append(b, injected[4:len(injected)-1]...)
-	} else {
+	case !c.WriteConcern.satisfiable():
 		b, code = c.WriteConcern.appendError(b)
+	default:
+		code = c.late.Code
+		b = bsonval.AppendElement(b, "code", bsonval.Int32(int32(code)))
+		b = bsonval.AppendElement(b, "codeName", bsonval.String(code.Name()))
+		b = bsonval.AppendElement(b, "errmsg", bsonval.String(c.late.Message))
+		if len(c.late.Extra) > 5 {
+			b = append(b, c.late.Extra[4:len(c.late.Extra)-1]...)
+		}
 	}
 	c.Reply.Buf = bsonval.EndDoc(b, at)
 	if stateChangeCodes[code] {
 		c.Reply.Buf = c.Commands.cfg.Topology.Version().AppendElement(c.Reply.Buf, "topologyVersion")
 	}
 	c.appendWriteConcernLabels(code)
+}
+
+// awaitsStandbys says that what is written is to be on other servers, too. Those may be missing, so that is waited for when
+// it is committed, as long as the client wants to.
+func (c *Call) awaitsStandbys() bool {
+	r, ok := c.Commands.cfg.DB.Engine().(storage.Revivable)
+	return ok && r.AwaitsStandbys()
+}
+
+// awaitWrites waits until what the command has written is durable, or as long as the client wants to. What is written
+// stays so; the reply tells that it was not waited for.
+func (c *Call) awaitWrites(ctx context.Context) error {
+	limited, cancel := ctx, context.CancelFunc(func() {})
+	if limit := c.WriteConcern.TimeoutMS; limit > 0 {
+		limited, cancel = context.WithTimeout(ctx, time.Duration(limit)*time.Millisecond)
+	}
+	defer cancel()
+	err := c.Commands.cfg.DB.Engine().(storage.Revivable).SyncNoted(limited)
+	if err == nil {
+		err = c.checkGeneration(limited)
+	}
+	switch {
+	case err == nil || limited.Err() == nil:
+		return err
+	case ctx.Err() != nil:
+		c.late = running.Cause(ctx)
+	default:
+		wtimeout := bsonval.NewBuilder().Value("errInfo", bsonval.Document(bsonval.NewBuilder().Bool("wtimeout", true).Build())).Build()
+		c.late = mongoerr.New(mongoerr.WriteConcernFailed, "waiting for replication timed out").WithExtra(wtimeout)
+	}
+	return nil
 }
 
 // appendWriteConcernLabels appends the labels of a reply with a write concern error.

@@ -123,6 +123,12 @@ func (c *Call) getMore(ctx context.Context) (open bool, err error) {
 		return false, err
 	}
 	c.durable = cur.Durable()
+	if c.durable && cur.ResumeToken() == nil { // a stream shows only what is durable
+		if err := c.noteGeneration(ctx); err != nil {
+			cur.Park()
+			return false, err
+		}
+	}
 	if err := c.failGetMore(); err != nil {
 		cur.Close()
 		return false, err

@@ -81,7 +81,7 @@ func (o *once) delete(ctx context.Context, db *database.DB, op *database.Op, ns 
 	if s.Multi {
 		return 0, false, errMultiRetry
 	}
-	if _, done := o.r.Executed(o.ids.at(i)); done {
+	if _, done := o.executed(o.ids.at(i)); done {
 		return 1, true, nil
 	}
 	err = o.do(op, i, func(out *database.Outcome) []byte {

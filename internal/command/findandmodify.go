@@ -87,7 +87,7 @@ func runFindAndModify(ctx context.Context, c *Call) error {
 		c.Reply.AppendDoc(foundReply(s, &res))
 		return nil
 	}
-	if b, done := once.r.Executed(once.ids.at(0)); done {
+	if b, done := once.executed(once.ids.at(0)); done {
 		if err := c.checkFoundRetry(s, b); err != nil {
 			return err
 		}

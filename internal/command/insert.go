@@ -87,7 +87,7 @@ func (o *once) insert(ctx context.Context, db *database.DB, op *database.Op, ns 
 	left, index := docs, []int(nil)
 	for i := range docs {
 		id := o.ids.at(base + i)
-		if _, done := o.r.Executed(id); done {
+		if _, done := o.executed(id); done {
 			if index == nil {
 				left, index = append([]bsonval.Doc(nil), docs[:i]...), positions(i)
 			}

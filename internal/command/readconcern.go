@@ -8,6 +8,7 @@ import (
 
 	"github.com/archelon-db/archelon/internal/bsonval"
 	"github.com/archelon-db/archelon/internal/mongoerr"
+	"github.com/archelon-db/archelon/internal/storage"
 )
 
 // readConcern is what a client asks of the data it reads.
@@ -189,7 +190,7 @@ func (c *Call) settle(ctx context.Context, begun uint64) error {
 		if c.Database().IsDistant() { // others may have committed what the log here has not come to yet
 			until, err = c.Database().Visible()
 		}
-	case c.readsDurable():
+	case c.readsDurable(), c.retried && !c.WriteConcern.noSync():
 		until, err = c.Database().Visible()
 	default:
 		return nil
@@ -197,10 +198,30 @@ func (c *Call) settle(ctx context.Context, begun uint64) error {
 	if err != nil {
 		return err
 	}
-	if durable, _ := engine.Durable(); durable >= until {
+	if durable, _ := engine.Durable(); durable < until {
+		if err := engine.Sync(ctx); err != nil {
+			return err
+		}
+	}
+	return c.checkGeneration(ctx)
+}
+
+// noteGeneration notes the generation of the storage before a command reads, or writes, what is made durable afterwards.
+func (c *Call) noteGeneration(ctx context.Context) (err error) {
+	c.generation, err = storage.Generation(ctx, c.Commands.cfg.DB.Engine())
+	return err
+}
+
+// checkGeneration fails if the storage has been down since noteGeneration: what the command has seen or written may be lost.
+func (c *Call) checkGeneration(ctx context.Context) error {
+	if c.generation == 0 {
 		return nil
 	}
-	return engine.Sync(ctx)
+	now, err := storage.Generation(ctx, c.Commands.cfg.DB.Engine())
+	if err == nil && now != c.generation {
+		err = mongoerr.New(mongoerr.HostUnreachable, "the connection to the storage was lost while the command was running")
+	}
+	return err
 }
 
 // catchUpNoop is what is logged so that the log reaches a time that a client has seen elsewhere.

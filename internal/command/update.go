@@ -133,7 +133,7 @@ func (c *Call) runStatements(ctx context.Context, count *atomic.Int64, res *writ
 	}
 	defer once.end()
 	op, ordered := c.writeOp(ctx), c.BoolOr("ordered", true) || c.txn != nil
-	wait := c.waitOnce(op, list.n)
+	wait := c.waitOnce(ctx, op, list.n)
 	together := series{c: c, op: op, once: once}
 	for i := 0; i < list.n; {
 		ran, err := together.some(ctx, list, i, res)
@@ -194,6 +194,13 @@ func (o *once) retryable(stmt func(int) int32) *database.Retryable {
 	return &database.Retryable{LSID: o.c.Session.LSID(), TxnNumber: o.c.TxnNumber, Stmt: stmt}
 }
 
+// executed returns the outcome of a statement that has been executed before, if it has.
+func (o *once) executed(stmt int32) (outcome []byte, done bool) {
+	outcome, done = o.r.Executed(stmt)
+	o.c.retried = o.c.retried || done
+	return outcome, done
+}
+
 func (o *once) end() {
 	if o.r != nil {
 		o.r.End()
@@ -250,7 +257,7 @@ func (o *once) update(ctx context.Context, db *database.DB, op *database.Op, ns 
 	if s.Multi {
 		return res, false, errMultiRetry
 	}
-	if b, done := o.r.Executed(o.ids.at(i)); done {
+	if b, done := o.executed(o.ids.at(i)); done {
 		return decodeUpdate(b), true, nil
 	}
 	err = o.do(op, i, func(out *database.Outcome) []byte { return encodeUpdate(&out.Update) }, func() (err error) {

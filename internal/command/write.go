@@ -190,6 +190,9 @@ func (cs *Commands) appendOpTime(b []byte) []byte {
 // writeOp makes the kernel's operation for a write command.
 func (c *Call) writeOp(ctx context.Context) *database.Op {
 	op := c.Op(ctx)
+	if !op.NoSync && op.Txn == nil && c.awaitsStandbys() && c.noteGeneration(ctx) == nil {
+		op.NoSync, c.awaits = true, true
+	}
 	op.BypassValidation = c.Bool("bypassDocumentValidation")
 	op.KeepEmptyTimestamps = c.Bool("bypassEmptyTsReplacement")
 	return op
@@ -198,14 +201,22 @@ func (c *Call) writeOp(ctx context.Context) *database.Op {
 // waitOnce lets the statements of a command that has several wait for the disk together: in the function that is returned,
 // which is to be called when they have been run, with the failure that ends the command, if there is one, before it is
 // answered. It answers for those, too, that an earlier attempt has executed.
-func (c *Call) waitOnce(op *database.Op, statements int) (wait func(ctx context.Context, failure error) error) {
+func (c *Call) waitOnce(ctx context.Context, op *database.Op, statements int) (wait func(ctx context.Context, failure error) error) {
 	if statements < 2 || op.NoSync || op.Txn != nil {
 		return func(_ context.Context, failure error) error { return failure }
+	}
+	if err := c.noteGeneration(ctx); err != nil {
+		return func(_ context.Context, failure error) error { return failure } // each waits by itself
 	}
 	op.NoSync = true
 	return func(ctx context.Context, failure error) error {
 		op.NoSync = false
-		if err := c.Commands.cfg.DB.Engine().Sync(context.WithoutCancel(ctx)); failure == nil {
+		ctx = context.WithoutCancel(ctx)
+		err := c.Commands.cfg.DB.Engine().Sync(ctx)
+		if err == nil {
+			err = c.checkGeneration(ctx)
+		}
+		if failure == nil {
 			return err
 		}
 		return failure

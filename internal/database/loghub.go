@@ -188,8 +188,11 @@ func (h *logHub) readSome(ctx context.Context, it storage.RecordIterator, to uin
 	}
 	for range readAtOnce {
 		if !it.Next() {
+			if err := it.Err(); err != nil {
+				return false, err // a follower that asks before it is told must not take the rest for read
+			}
 			h.pos = to
-			return false, it.Err()
+			return false, nil
 		}
 		if err := h.handOut(it.Doc(), uint64(it.ID())); err != nil {
 			return false, err

@@ -246,7 +246,7 @@ func (d *DB) depart(ctx context.Context) error {
 	if err := d.foldCounts(ctx, func(id [8]byte) bool { return id == self }); err != nil && !errors.Is(err, storage.ErrWriteConflict) {
 		return err
 	}
-	txn := d.engine.Begin(storage.TxnOptions{})
+	txn := d.engine.Begin(storage.TxnOptions{NoSync: true}) // standbys may be missing
 	defer txn.Rollback()
 	if err := txn.DeleteMeta(ctx, d.members.key(self)); err != nil {
 		return err

@@ -302,7 +302,14 @@ func (d *DB) inBatches(ctx context.Context, op *Op, ns Namespace, ids []storage.
 	}
 	relaxed := *op
 	relaxed.NoSync = true
-	for len(ids) > 0 {
+	generation, durable := uint64(0), op.Txn == nil && !op.NoSync
+	if durable {
+		var err error
+		if generation, err = storage.Generation(ctx, d.engine); err != nil {
+			return clientError(ctx, err)
+		}
+	}
+	for first := true; len(ids) > 0; first = false {
 		n, ran := min(size, len(ids)), 0
 		batch := &relaxed
 		if n == len(ids) {
@@ -331,8 +338,20 @@ func (d *DB) inBatches(ctx context.Context, op *Op, ns Namespace, ids []storage.
 			}
 			return err
 		}
+		if len(ids) == ran && !first && durable {
+			now, err := storage.Generation(ctx, d.engine)
+			if err == nil && now != generation {
+				err = errLostBatch
+			}
+			if err != nil {
+				return clientError(ctx, err)
+			}
+		}
 		done()
 		ids = ids[ran:]
 	}
 	return nil
 }
+
+// errLostBatch is the error of a command whose last transaction is durable, and not necessarily those before it.
+var errLostBatch = mongoerr.New(mongoerr.HostUnreachable, "the connection to the storage was lost while the command was writing")

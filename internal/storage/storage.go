@@ -367,6 +367,26 @@ func IsDistant(e Engine) bool {
 	return ok && d.IsDistant()
 }
 
+// Revivable is an engine over a server that can fail, and lose what was visible and not durable, while the process goes on.
+type Revivable interface {
+	// Generation is another number after that. It fails while the server is not reached.
+	Generation(ctx context.Context) (uint64, error)
+
+	// SyncNoted waits until everything is durable whose Commit has returned.
+	SyncNoted(ctx context.Context) error
+
+	// AwaitsStandbys says that what is durable is so on other servers, too, which can be missing for long.
+	AwaitsStandbys() bool
+}
+
+// Generation is that of an engine that has generations, else 0.
+func Generation(ctx context.Context, e Engine) (uint64, error) {
+	if r, ok := e.(Revivable); ok {
+		return r.Generation(ctx)
+	}
+	return 0, nil
+}
+
 // Savepoint is a mark in a transaction's writes.
 type Savepoint int
 

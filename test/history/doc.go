@@ -10,6 +10,8 @@
 // What a client does not know (a commit whose reply was lost) the lists tell as
 // well: a transaction has happened wholly or not at all.
 //
-// The test runs for ARCHELON_HISTORY (a duration; two minutes by default) from
+// It does so for the embedded engine, and for two processes on one PostgreSQL.
+//
+// Each test runs for ARCHELON_HISTORY (a duration; two minutes by default) from
 // the random numbers of ARCHELON_HISTORY_SEED.
 package history

@@ -2,6 +2,7 @@ package pgfaults
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"time"
 
@@ -161,5 +162,146 @@ func readAndKill(t *testing.T, read func(coll *mongo.Collection, id bson.D) erro
 		if err := reader.FindOne(t.Context(), bson.D{{Key: "_id", Value: i}}).Err(); err != nil {
 			t.Errorf("document %d was read: %v", i, err)
 		}
+	}
+}
+
+// TestStandbysMissing has synchronous standbys missing: what need not have them goes on, and what waits for them ends when the
+// client, or who stops the process, wants that.
+func TestStandbysMissing(t *testing.T) {
+	pg := ownServer(t)
+	addr := harness.FreeAddr(t)
+	first := harness.StartWith(t, harness.Build(t), addr, nil, "--listen", addr, "--storage", pg.URL(), "--shutdown-grace", "1s")
+	client := harness.Connect(t, options.Client().ApplyURI(first.URI()).SetDirect(true).SetRetryWrites(false).SetRetryReads(false))
+	db := client.Database("faults")
+	coll := db.Collection("docs")
+	if _, err := coll.InsertOne(t.Context(), bson.D{{Key: "_id", Value: "before"}}); err != nil {
+		t.Fatal(err)
+	}
+	waitForStandbys(t, pg, "nobody")
+	waiting := make(chan error, 1)
+	go func() {
+		_, err := coll.InsertOne(t.Context(), bson.D{{Key: "_id", Value: "waiting"}})
+		waiting <- err
+	}()
+	await(t, func() bool { return coll.FindOne(t.Context(), bson.D{{Key: "_id", Value: "waiting"}}).Err() == nil }, "the document is not seen")
+
+	limited, cancel := context.WithTimeout(t.Context(), 3*recovery)
+	defer cancel()
+	off := false
+	fast := db.Collection("docs", options.Collection().SetWriteConcern(&writeconcern.WriteConcern{W: 1, Journal: &off}))
+	if _, err := fast.InsertOne(limited, bson.D{{Key: "_id", Value: "fast"}}); err != nil {
+		t.Errorf("w: 1, j: false, beside a write that waits: %v", err)
+	}
+	many := make([]any, 3000) // more than record ids are asked for at once
+	for i := range many {
+		many[i] = bson.D{}
+	}
+	if _, err := fast.InsertMany(limited, many); err != nil {
+		t.Errorf("many of w: 1, j: false: %v", err)
+	}
+	// The driver would set its own maxTimeMS.
+	run := func(command ...bson.E) error { return db.RunCommand(t.Context(), bson.D(command)).Err() }
+	insert := func(id string) bson.E {
+		return bson.E{Key: "documents", Value: bson.A{bson.D{{Key: "_id", Value: id}}}}
+	}
+	concern := func(limit int) bson.E {
+		return bson.E{Key: "writeConcern", Value: bson.D{{Key: "w", Value: "majority"}, {Key: "wtimeout", Value: limit}}}
+	}
+	updates := bson.A{}
+	for _, id := range []string{"before", "fast"} {
+		updates = append(updates, bson.D{{Key: "q", Value: bson.D{{Key: "_id", Value: id}}}, {Key: "u", Value: bson.D{{Key: "$set", Value: bson.D{{Key: "n", Value: 1}}}}}})
+	}
+	for name, c := range map[string]struct {
+		err  error
+		code int
+	}{
+		"an insert with maxTimeMS": {run(bson.E{Key: "insert", Value: "docs"}, insert("limited"), bson.E{Key: "maxTimeMS", Value: 300}), 50},
+		"an insert with wtimeout":  {run(bson.E{Key: "insert", Value: "docs"}, insert("timeout"), concern(300)), 64},
+		"updates with wtimeout":    {run(bson.E{Key: "update", Value: "docs"}, bson.E{Key: "updates", Value: updates}, concern(300)), 64},
+	} {
+		var e mongo.WriteException
+		if !errors.As(c.err, &e) || e.WriteConcernError == nil || e.WriteConcernError.Code != c.code {
+			t.Errorf("%s: %v", name, c.err)
+		}
+	}
+	if n, err := coll.CountDocuments(t.Context(), bson.D{}); err != nil || n != 3005 {
+		t.Errorf("%d documents, %v", n, err)
+	}
+	err := run(bson.E{Key: "find", Value: "docs"}, bson.E{Key: "readConcern", Value: bson.D{{Key: "level", Value: "majority"}}}, bson.E{Key: "maxTimeMS", Value: 300})
+	var e mongo.CommandError
+	if !errors.As(err, &e) || e.Code != 50 {
+		t.Errorf("a find of concern majority with maxTimeMS: %v", err)
+	}
+
+	second := serve(t, pg.URL())
+	other := harness.Connect(t, options.Client().ApplyURI(second.URI()).SetDirect(true)).Database("faults").Collection("docs")
+	if n, err := other.CountDocuments(limited, bson.D{}); err != nil || n != 3005 {
+		t.Errorf("in another process: %d documents, %v", n, err)
+	}
+	second.Stop(t)
+	first.Stop(t)
+	if err := <-waiting; err == nil {
+		t.Error("a write was acknowledged that the standby does not have")
+	}
+}
+
+// TestRetryWaitsForStandby sends a write to the other process again that is not acknowledged, because the standby does not have it:
+// nor is it there.
+func TestRetryWaitsForStandby(t *testing.T) {
+	pg := ownServer(t)
+	servers := [2]*harness.Server{serve(t, pg.URL()), serve(t, pg.URL())}
+	for _, s := range servers {
+		coll := harness.Connect(t, options.Client().ApplyURI(s.URI()).SetDirect(true)).Database("faults").Collection("docs")
+		if _, err := coll.InsertOne(t.Context(), bson.D{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	waitForStandbys(t, pg, "nobody")
+	insert := harness.Msg(0, harness.Doc(t, bson.D{{Key: "insert", Value: "docs"}, {Key: "documents", Value: bson.A{bson.D{{Key: "_id", Value: "x"}}}},
+		{Key: "lsid", Value: bson.D{{Key: "id", Value: bson.Binary{Subtype: 4, Data: []byte("0123456789abcdef")}}}},
+		{Key: "txnNumber", Value: int64(1)}, {Key: "$db", Value: "faults"}}))
+	for i, s := range servers {
+		replied := make(chan bson.Raw, 1)
+		conn := harness.Dial(t, s.Addr)
+		go func() {
+			reply, _ := conn.Call(insert)
+			replied <- reply
+		}()
+		select {
+		case reply := <-replied:
+			t.Errorf("process %d answers %s", i, reply)
+		case <-time.After(time.Second):
+		}
+	}
+	waitForStandbys(t, pg, "")
+}
+
+// TestReadAcrossRestart restarts PostgreSQL after a command of read concern majority has read and before it is answered: what it has
+// seen may have been lost, so it is answered with an error.
+func TestReadAcrossRestart(t *testing.T) {
+	pg := ownServer(t)
+	client := harness.Connect(t, options.Client().ApplyURI(serve(t, pg.URL()).URI()).SetDirect(true).SetRetryReads(false))
+	coll := client.Database("faults").Collection("docs", options.Collection().SetReadConcern(readconcern.Majority()))
+	if _, err := coll.InsertOne(t.Context(), bson.D{}); err != nil {
+		t.Fatal(err)
+	}
+	read := make(chan error, 1)
+	go func() {
+		busy := bson.D{{Key: "body", Value: "function() { const end = Date.now() + 4000; while (Date.now() < end); }"}, {Key: "args", Value: bson.A{}}, {Key: "lang", Value: "js"}}
+		cur, err := coll.Aggregate(t.Context(), bson.A{bson.D{{Key: "$addFields", Value: bson.D{{Key: "x", Value: bson.D{{Key: "$function", Value: busy}}}}}}})
+		if err == nil {
+			err = cur.Close(t.Context())
+		}
+		read <- err
+	}()
+	<-time.After(500 * time.Millisecond)
+	pg.Kill()
+	if err := pg.Run(); err != nil {
+		t.Fatal(err)
+	}
+	await(t, func() bool { return coll.FindOne(t.Context(), bson.D{}).Err() == nil }, "the reader does not reach PostgreSQL")
+	var e mongo.CommandError
+	if err := <-read; !errors.As(err, &e) || e.Code != 6 {
+		t.Errorf("got %v", err)
 	}
 }

@@ -114,9 +114,9 @@ func (c Config) parse() (*settings, error) {
 	} {
 		st.work.RuntimeParams[k], st.sync.RuntimeParams[k] = v, v
 	}
-	// The connection that holds the store must not outlive its process's host.
+	// Neither what holds the store nor a transaction with its claims must outlive its process's host.
 	for k, v := range map[string]string{"tcp_keepalives_idle": "10", "tcp_keepalives_interval": "5", "tcp_keepalives_count": "3"} {
-		st.sync.RuntimeParams[k] = v
+		st.work.RuntimeParams[k], st.sync.RuntimeParams[k] = v, v
 	}
 	return st, nil
 }

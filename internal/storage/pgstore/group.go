@@ -57,6 +57,9 @@ type member struct {
 	pos  uint64
 	err  error
 	lost bool // the outcome is unknown
+
+	awaits bool   // it is not durable yet when it is done
+	gen    uint64 // the syncer's connection at that time
 }
 
 // wake tells a member to look at how things are.
@@ -120,6 +123,11 @@ func (tx *txn) commitTogether(ctx context.Context) (storage.Position, error) {
 	}
 	tx.lastPos = m.pos
 	tx.end(m.pos)
+	if m.awaits {
+		if err := tx.s.syncer.wait(context.WithoutCancel(ctx), m.pos, m.gen); err != nil {
+			return 0, err
+		}
+	}
 	return storage.Position(m.pos), nil
 }
 
@@ -191,15 +199,23 @@ func (s *Store) runGroup(batch []*member) {
 	}
 	ctx := context.Background()
 	var err error
-	if slices.ContainsFunc(batch, func(m *member) bool { return !m.tx.opts.NoSync }) {
+	durably := slices.ContainsFunc(batch, func(m *member) bool { return !m.tx.opts.NoSync })
+	gen := uint64(0)
+	if durably {
+		gen, err = s.syncer.generation(ctx) // not on a connection that is known to be cut
+	}
+	switch {
+	case err != nil:
+	case durably && !s.syncer.standbys.Load():
 		disk := inPlace
 		if s.committing.Load() > 0 || !s.isCalm() {
 			disk = afterwards
 		}
-		if _, err = s.syncer.generation(); err == nil { // not on a connection that is known to be cut
-			err = s.syncer.round(ctx, func(c *conn) error { return commit(c, disk) })
+		err = s.syncer.round(ctx, func(c *conn) error { return commit(c, disk) })
+	default: // for standbys each waits by itself: they can be missing for long, and not all members want them
+		for _, m := range batch {
+			m.gen, m.awaits = gen, !m.tx.opts.NoSync
 		}
-	} else {
 		var c *conn
 		if c, err = s.pool.acquire(ctx); err == nil {
 			c.end()

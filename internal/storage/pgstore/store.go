@@ -51,7 +51,10 @@ type Store struct {
 	retained retainedSet
 }
 
-var _ storage.Engine = (*Store)(nil)
+var (
+	_ storage.Engine    = (*Store)(nil)
+	_ storage.Revivable = (*Store)(nil)
+)
 
 // storeSQL are the statements on the store's own tables.
 type storeSQL struct {
@@ -252,7 +255,7 @@ func (s *Store) Sync(ctx context.Context) error {
 		return storage.ErrClosed
 	}
 	defer s.gate.RUnlock()
-	gen, err := s.syncer.generation()
+	gen, err := s.syncer.generation(ctx)
 	if err != nil {
 		return err
 	}
@@ -269,8 +272,27 @@ func (s *Store) Sync(ctx context.Context) error {
 			return translate(ctx, err)
 		}
 	}
-	return s.syncer.wait(newest, gen)
+	return s.syncer.wait(ctx, newest, gen)
 }
+
+// SyncNoted waits until everything is durable whose Commit has returned.
+func (s *Store) SyncNoted(ctx context.Context) error {
+	if !s.enter() {
+		return storage.ErrClosed
+	}
+	defer s.gate.RUnlock()
+	gen, err := s.syncer.generation(ctx)
+	if err != nil {
+		return err
+	}
+	return s.syncer.wait(ctx, s.syncer.newest(), gen)
+}
+
+// Generation is the number of the connection that makes commits durable.
+func (s *Store) Generation(ctx context.Context) (uint64, error) { return s.syncer.generation(ctx) }
+
+// AwaitsStandbys says whether PostgreSQL has synchronous standbys.
+func (s *Store) AwaitsStandbys() bool { return s.syncer.standbys.Load() }
 
 // askPosition asks for the time of the newest commit that is visible.
 func (s *Store) askPosition(ctx context.Context, c *conn) (uint64, error) {
@@ -424,6 +446,9 @@ func (s *Store) diskBytes() int64 {
 	return s.size.bytes
 }
 
+// closePatience is how long Close waits for commits that wait for the disk or for standbys.
+const closePatience = 3 * time.Second
+
 // Close stops the store: transactions that are still open end with ErrClosed.
 func (s *Store) Close() error {
 	first := false
@@ -434,6 +459,20 @@ func (s *Store) Close() error {
 	if !first {
 		return storage.ErrClosed
 	}
+	done := make(chan struct{})
+	defer close(done)
+	go func() {
+		patience := time.NewTicker(closePatience)
+		defer patience.Stop()
+		for {
+			select {
+			case <-patience.C:
+				s.syncer.cut()
+			case <-done:
+				return
+			}
+		}
+	}()
 	s.stopped.Wait()
 	s.gate.Lock()
 	s.closed = true

@@ -43,9 +43,14 @@ type syncer struct {
 
 func (y *syncer) init(s *Store) { y.s = s }
 
-// open makes the first connection and the schema.
+// open makes the first connection and the schema. It does not wait for standbys, which may be missing.
 func (y *syncer) open(ctx context.Context) error {
-	return y.round(ctx, func(c *conn) error { return y.look(ctx, c) })
+	return y.round(ctx, func(c *conn) error {
+		if err := y.look(ctx, c); err != nil || y.standbys.Load() {
+			return err
+		}
+		return y.catchUp(c)
+	})
 }
 
 // connect makes the connection; the caller is in a round.
@@ -60,7 +65,10 @@ func (y *syncer) connect(ctx context.Context) (*conn, error) {
 		return nil, fmt.Errorf("PostgreSQL %d or newer is needed, and this server is version %s", oldest, v)
 	}
 	y.s.ascii.Store(pg.ParameterStatus("server_encoding") != "UTF8")
-	err = y.hold(ctx, c)
+	c.once("SET synchronous_commit = 'local'") // so that there is a connection while standbys are missing
+	if err = c.run(ctx); err == nil {
+		err = y.hold(ctx, c)
+	}
 	if err == nil {
 		err = y.s.prepareSchema(ctx, c)
 	}
@@ -73,11 +81,15 @@ func (y *syncer) connect(ctx context.Context) (*conn, error) {
 		c.once("DELETE FROM " + n + ".commits WHERE pos < (SELECT max(pos) FROM " + n + ".commits) AND slot NOT IN (SELECT pid FROM pg_stat_activity WHERE pid IS NOT NULL)")
 		err = c.run(ctx)
 	}
-	if err == nil && y.commitNow == "" {
-		err = y.choose(ctx, c)
-	}
 	if err == nil {
 		err = y.pushClock(ctx, c)
+	}
+	if err == nil {
+		c.once("RESET synchronous_commit")
+		err = c.run(ctx)
+	}
+	if err == nil && y.commitNow == "" {
+		err = y.choose(ctx, c)
 	}
 	if err == nil {
 		c.once("SET lock_timeout = '" + groupPatience + "'")
@@ -190,6 +202,34 @@ func (y *syncer) ask(ctx context.Context, fn func(context.Context, *conn) error)
 	return y.lead(ctx, func(c *conn) error { return fn(ctx, c) })
 }
 
+// standbyPatience is how long a round that may wait for standbys is waited for.
+const standbyPatience = time.Second
+
+// aside is ask for what the next write needs: while the syncer waits for standbys it has another connection.
+func (y *syncer) aside(ctx context.Context, fn func(context.Context, *conn) error) error {
+	if !y.standbys.Load() {
+		return y.ask(ctx, fn)
+	}
+	within, cancel := context.WithTimeout(ctx, standbyPatience)
+	err := y.take(within)
+	cancel()
+	within, cancel = context.WithTimeout(context.WithoutCancel(ctx), y.s.config.AcquireTimeout)
+	defer cancel()
+	if err == nil {
+		return y.lead(within, func(c *conn) error { return fn(within, c) })
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	c, err := y.s.pool.acquire(ctx)
+	if err != nil {
+		return translate(ctx, err)
+	}
+	defer y.s.pool.release(c)
+	c.end()
+	return translate(ctx, fn(within, c))
+}
+
 // take waits until nobody is in a round, and begins one.
 func (y *syncer) take(ctx context.Context) error {
 	for {
@@ -241,22 +281,25 @@ func (y *syncer) lead(ctx context.Context, fn func(*conn) error) error {
 
 // generation is the number of the connection, which is made if there is none.
 // What was committed in one generation and synced in the same has survived.
-func (y *syncer) generation() (uint64, error) {
+func (y *syncer) generation(ctx context.Context) (uint64, error) {
 	y.mu.Lock()
 	if y.c != nil && !y.suspect.Load() {
 		defer y.mu.Unlock()
 		return y.gen, nil
 	}
 	y.mu.Unlock()
-	ctx, cancel := context.WithTimeout(context.Background(), y.s.config.AcquireTimeout)
+	within, cancel := context.WithTimeout(ctx, y.s.config.AcquireTimeout)
 	defer cancel()
-	y.suspect.Store(false)
 	for range 2 { // a connection that is found dead is closed; the second round makes another
-		err := y.round(ctx, func(c *conn) error {
+		err := y.round(within, func(c *conn) error {
+			y.suspect.Store(false)
 			c.broken = !c.alive()
 			return nil
 		})
-		if err != nil {
+		switch {
+		case err != nil && within.Err() != nil && ctx.Err() == nil:
+			return 0, mongoerr.New(mongoerr.HostUnreachable, "the connection to PostgreSQL cannot be checked: %v", err)
+		case err != nil:
 			return 0, err
 		}
 		y.mu.Lock()
@@ -284,9 +327,9 @@ func (y *syncer) note(pos uint64) {
 	y.committed = max(y.committed, pos)
 }
 
-// wait returns when everything up to pos is durable. gen is the generation in
-// which it was committed.
-func (y *syncer) wait(pos, gen uint64) error {
+// wait returns when everything up to pos is durable, or ctx has ended. gen is the generation
+// in which it was committed.
+func (y *syncer) wait(ctx context.Context, pos, gen uint64) error {
 	for {
 		y.mu.Lock()
 		switch {
@@ -299,13 +342,30 @@ func (y *syncer) wait(pos, gen uint64) error {
 		case y.busy:
 			done := y.done
 			y.mu.Unlock()
-			<-done
+			select {
+			case <-done:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
 			continue
 		}
 		y.busy, y.done = true, make(chan struct{})
 		y.mu.Unlock()
-		if err := y.lead(context.Background(), y.flush); err != nil {
-			return err
+		if ctx.Done() == nil {
+			if err := y.lead(context.Background(), y.flush); err != nil {
+				return err
+			}
+			continue
+		}
+		led := make(chan error, 1)
+		go func() { led <- y.lead(context.Background(), y.flush) }() // goes on for others; close waits for it
+		select {
+		case err := <-led:
+			if err != nil {
+				return err
+			}
+		case <-ctx.Done():
+			return ctx.Err()
 		}
 	}
 }
@@ -349,9 +409,15 @@ func (y *syncer) watch() (uint64, <-chan struct{}) {
 // poll looks for commits of other processes, and makes them and those of our own
 // that did not wait durable.
 func (y *syncer) poll(ctx context.Context) error {
-	return y.round(ctx, func(c *conn) error { return y.look(ctx, c) })
+	return y.round(ctx, func(c *conn) error {
+		if err := y.look(ctx, c); err != nil {
+			return err
+		}
+		return y.catchUp(c)
+	})
 }
 
+// look looks for what other processes have done.
 func (y *syncer) look(ctx context.Context, c *conn) error {
 	n := y.s.schema
 	v, err := c.query(ctx, "SELECT COALESCE(max(pos), 0), (SELECT last_value + is_called::int FROM "+n+".ddl), "+
@@ -369,6 +435,11 @@ func (y *syncer) look(ctx context.Context, c *conn) error {
 	if pos := uint64(v[0]); pos > 0 {
 		y.note(pos)
 	}
+	return nil
+}
+
+// catchUp makes durable what is not.
+func (y *syncer) catchUp(c *conn) error {
 	y.mu.Lock()
 	behind := y.durable < y.committed
 	y.mu.Unlock()
@@ -409,6 +480,15 @@ func (y *syncer) foreign(version int64) bool {
 // reload reads the catalogue again.
 func (y *syncer) reload(ctx context.Context) error {
 	return y.ask(ctx, y.s.ids.load)
+}
+
+// cut ends a round that waits for what may never come.
+func (y *syncer) cut() {
+	y.mu.Lock()
+	defer y.mu.Unlock()
+	if y.c != nil {
+		y.c.pg.Conn().Close()
+	}
 }
 
 func (y *syncer) close() {

@@ -32,7 +32,7 @@ func (tx *txn) Commit(ctx context.Context) (storage.Position, error) {
 	defer tx.s.committing.Add(-1)
 	gen, err := uint64(0), error(nil)
 	if wait && !direct {
-		if gen, err = tx.s.syncer.generation(); err != nil {
+		if gen, err = tx.s.syncer.generation(context.WithoutCancel(ctx)); err != nil {
 			return 0, err
 		}
 	}
@@ -44,7 +44,7 @@ func (tx *txn) Commit(ctx context.Context) (storage.Position, error) {
 	case direct:
 		tx.s.syncer.synced(pos)
 	case wait:
-		if err := tx.s.syncer.wait(pos, gen); err != nil {
+		if err := tx.s.syncer.wait(context.WithoutCancel(ctx), pos, gen); err != nil {
 			return 0, err
 		}
 	}

@@ -180,12 +180,17 @@ func (s *Store) nextID(ctx context.Context, o *object) (storage.RecordID, error)
 		case time.Since(o.fetched) < blockTime:
 			o.block = min(2*o.block, maxBlock)
 		}
-		err := s.syncer.ask(ctx, func(ctx context.Context, c *conn) error {
-			v, err := c.query(ctx, s.sql.block, c.i8(int64(o.id)), c.i8(blockSize+1), c.i8(o.block))
-			if err == nil {
-				o.next, o.limit = v[0]-o.block, v[0]
+		err := s.syncer.aside(ctx, func(ctx context.Context, c *conn) error {
+			var limit int64
+			c.once("BEGIN")
+			c.once("SET LOCAL synchronous_commit = 'off'") // it is durable with what uses it
+			c.add(s.sql.block, func(v [][]byte) { limit = int64Of(v[0]) }, c.i8(int64(o.id)), c.i8(blockSize+1), c.i8(o.block))
+			c.once("COMMIT")
+			if err := c.run(ctx); err != nil {
+				return rollback(ctx, c, err)
 			}
-			return err
+			o.next, o.limit = limit-o.block, limit
+			return nil
 		})
 		if err != nil {
 			return 0, err
