@@ -333,12 +333,12 @@ func (y *syncer) wait(ctx context.Context, pos, gen uint64) error {
 	for {
 		y.mu.Lock()
 		switch {
+		case y.gen != gen || y.c == nil: // what is durable since may leave it out
+			y.mu.Unlock()
+			return mongoerr.New(mongoerr.HostUnreachable, "the connection to PostgreSQL was lost while a commit was waiting for the disk")
 		case y.durable >= pos:
 			y.mu.Unlock()
 			return nil
-		case y.gen != gen || y.c == nil:
-			y.mu.Unlock()
-			return mongoerr.New(mongoerr.HostUnreachable, "the connection to PostgreSQL was lost while a commit was waiting for the disk")
 		case y.busy:
 			done := y.done
 			y.mu.Unlock()
