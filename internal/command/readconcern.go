@@ -218,6 +218,9 @@ func (c *Call) checkGeneration(ctx context.Context) error {
 		return nil
 	}
 	now, err := storage.Generation(ctx, c.Commands.cfg.DB.Engine())
+	if (err != nil || now != c.generation) && c.Session != nil {
+		c.Session.Doubt() // what it remembers as executed
+	}
 	if err == nil && now != c.generation {
 		err = mongoerr.New(mongoerr.HostUnreachable, "the connection to the storage was lost while the command was running")
 	}

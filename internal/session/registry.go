@@ -92,7 +92,7 @@ type Session struct {
 	inDoubt bool
 	// doubtful says that a commit has failed that may yet have happened: a storage that is another server does not
 	// always tell. What is stored tells the next who takes the turn.
-	doubtful bool
+	doubtful atomic.Bool
 }
 
 // NewRegistry makes a registry without sessions.

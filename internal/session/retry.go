@@ -105,9 +105,12 @@ func (s *Session) settle(ctx context.Context) error {
 	if err != nil || s.number < number { // not known, or it has not happened
 		s.number, s.phase, s.chunks = number, how, nil
 	}
-	s.doubtful = err != nil
+	s.doubtful.Store(err != nil)
 	return err
 }
+
+// Doubt says that what the session has committed may be lost: it is looked up again before the next write.
+func (s *Session) Doubt() { s.doubtful.Store(true) }
 
 // Executed returns the outcome of a statement, if it has been executed, be it by the transaction that runs.
 func (r *Retry) Executed(stmt int32) (outcome []byte, ok bool) {
@@ -187,7 +190,7 @@ func (r *Retry) Commit() {
 // End lets the session's next write begin.
 func (r *Retry) End() {
 	if r.open || r.missed() {
-		r.s.doubtful = true
+		r.s.doubtful.Store(true)
 	}
 	r.s.give()
 }

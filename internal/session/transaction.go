@@ -176,7 +176,7 @@ func (s *Session) Commit(ctx context.Context, number int64) error {
 		return txn.PutMeta(ctx, chunkKey(s.id, 0), raw)
 	})
 	if err != nil {
-		s.doubtful = true
+		s.doubtful.Store(true)
 		s.inDoubt = s.reg.shared
 		s.endTransaction(aborted)
 		return err
@@ -246,7 +246,7 @@ func (s *Session) take(ctx context.Context) error {
 	switch {
 	case !s.loaded:
 		err = s.load(ctx)
-	case s.doubtful:
+	case s.doubtful.Load():
 		err = s.settle(ctx)
 	}
 	if err != nil {
