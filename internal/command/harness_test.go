@@ -11,6 +11,7 @@ import (
 	"github.com/archelon-db/archelon/internal/database"
 	"github.com/archelon-db/archelon/internal/mongoerr"
 	"github.com/archelon-db/archelon/internal/session"
+	"github.com/archelon-db/archelon/internal/storage"
 	"github.com/archelon-db/archelon/internal/storage/pebblestore"
 	"github.com/archelon-db/archelon/server"
 )
@@ -32,6 +33,12 @@ func open(t testing.TB, dir string, posture server.Posture) *fixture {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return openOn(t, engine, posture)
+}
+
+// openOn opens a database on an engine.
+func openOn(t testing.TB, engine storage.Engine, posture server.Posture) *fixture {
+	t.Helper()
 	log := NewLogBuffer(nil)
 	logger := slog.New(log)
 	dc := database.Config{Engine: engine, Logger: logger}
