@@ -48,7 +48,8 @@ type Call struct {
 	// snapshot is what the command reads instead of the present state; nil for none. It is released at the end of the call.
 	snapshot *database.Snapshot
 
-	// generation is that of the storage in which the command reads what no crash is to undo; 0 if it does not.
+	// generation is that of the storage in which the command reads what no crash is to undo, or has found a statement
+	// executed; 0 if it does neither.
 	generation uint64
 
 	// awaits is set if the command has not waited for what it wrote, and is to do so before it is answered; late is why it has

@@ -201,8 +201,6 @@ func (c *Call) awaitWrites(ctx context.Context) error {
 	err := c.Commands.cfg.DB.Engine().(storage.Revivable).SyncNoted(limited)
 	if err == nil {
 		err = c.checkGeneration(limited)
-	} else {
-		c.mayBeLost(limited, err)
 	}
 	switch {
 	case err == nil || limited.Err() == nil:

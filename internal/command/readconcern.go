@@ -221,16 +221,7 @@ func (c *Call) checkGeneration(ctx context.Context) error {
 	if err == nil && now != c.generation {
 		err = mongoerr.New(mongoerr.HostUnreachable, "the connection to the storage was lost while the command was running")
 	}
-	c.mayBeLost(ctx, err)
 	return err
-}
-
-// mayBeLost is told of an error of making what the command has written durable. If it is not only the client who has given up,
-// the session does not go by what it remembers any more when the client sends a retryable write again.
-func (c *Call) mayBeLost(ctx context.Context, err error) {
-	if err != nil && ctx.Err() == nil && c.HasTxnNumber && !c.inTransaction {
-		c.Session.Doubt()
-	}
 }
 
 // catchUpNoop is what is logged so that the log reaches a time that a client has seen elsewhere.

@@ -141,11 +141,12 @@ func (c *Call) checkEndOfTransaction() error {
 	return nil
 }
 
-func runCommitTransaction(ctx context.Context, c *Call) error {
+func runCommitTransaction(ctx context.Context, c *Call) (err error) {
 	if err := c.checkEndOfTransaction(); err != nil {
 		return err
 	}
-	return c.Session.Commit(ctx, c.generic.txnNumber.Int64())
+	c.generation, err = c.Session.Commit(ctx, c.generic.txnNumber.Int64())
+	return err
 }
 
 func runAbortTransaction(ctx context.Context, c *Call) error {

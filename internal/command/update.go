@@ -196,8 +196,9 @@ func (o *once) retryable(stmt func(int) int32) *database.Retryable {
 
 // executed returns the outcome of a statement that has been executed before, if it has.
 func (o *once) executed(stmt int32) (outcome []byte, done bool) {
-	outcome, done = o.r.Executed(stmt)
-	o.c.retried = o.c.retried || done
+	if outcome, done = o.r.Executed(stmt); done {
+		o.c.retried, o.c.generation = true, o.r.Generation()
+	}
 	return outcome, done
 }
 

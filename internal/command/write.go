@@ -215,8 +215,6 @@ func (c *Call) waitOnce(ctx context.Context, op *database.Op, statements int) (w
 		err := c.Commands.cfg.DB.Engine().Sync(ctx)
 		if err == nil {
 			err = c.checkGeneration(ctx)
-		} else {
-			c.mayBeLost(ctx, err)
 		}
 		if failure == nil {
 			return err

@@ -10,6 +10,13 @@
 // in the very transaction that executes them: either both are there after a crash or neither is. Only the latest number
 // of a session is kept; an older one is refused. One write of a session runs at a time.
 //
+// # A storage that fails
+//
+// A storage that is another server can lose what it has committed, while this process goes on: its generation changes
+// then. What a session remembers is of the generation in which it was read or committed, and is read again in another.
+// Outcomes that are told a second time are told with their generation ([Retry.Generation], [Session.Commit]); whoever
+// answers for them makes them durable, and checks that it is still the storage's.
+//
 // # Transactions
 //
 // A multi-document transaction takes a number from the same sequence. The session knows how far it has come: it is in

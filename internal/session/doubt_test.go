@@ -69,14 +69,14 @@ func TestDoubtfulCommit(t *testing.T) {
 		t.Fatal(err)
 	}
 	st.End(false)
-	wantCode(t, s.Commit(t.Context(), 1), mongoerr.HostUnreachable)
-	if err := s.Commit(t.Context(), 1); err != nil {
+	wantCode(t, commit(t, s, 1), mongoerr.HostUnreachable)
+	if err := commit(t, s, 1); err != nil {
 		t.Errorf("a commit that has happened, asked for again: %v", err)
 	}
 
 	w := newWork(engine, "b")
 	w.fail = mongoerr.New(mongoerr.HostUnreachable, "not even sent")
 	start(t, s, 2, w)
-	wantCode(t, s.Commit(t.Context(), 2), mongoerr.HostUnreachable)
-	wantCode(t, s.Commit(t.Context(), 2), mongoerr.NoSuchTransaction)
+	wantCode(t, commit(t, s, 2), mongoerr.HostUnreachable)
+	wantCode(t, commit(t, s, 2), mongoerr.NoSuchTransaction)
 }

@@ -92,7 +92,9 @@ type Session struct {
 	inDoubt bool
 	// doubtful says that a commit has failed that may yet have happened: a storage that is another server does not
 	// always tell. What is stored tells the next who takes the turn.
-	doubtful atomic.Bool
+	doubtful bool
+	// generation is that of the storage when the turn was taken last. In another one what is remembered may be lost.
+	generation uint64
 }
 
 // NewRegistry makes a registry without sessions.

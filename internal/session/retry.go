@@ -94,23 +94,32 @@ func (s *Session) load(ctx context.Context) error {
 	return nil
 }
 
-// settle finds out whether a doubtful commit has happened. What it finds is on disk: a client is told of it.
+// settle finds out whether a doubtful commit has happened, or whether what was committed is still there after the storage
+// has been down. What it finds of a doubtful commit is on disk: a client is told of it.
 func (s *Session) settle(ctx context.Context) error {
 	number, how := s.number, s.phase
 	s.phase, s.chunks, s.stored = retryable, nil, 0
 	err := s.load(ctx)
-	if err == nil {
+	if err == nil && s.doubtful {
 		err = s.reg.cfg.Engine.Sync(ctx)
 	}
-	if err != nil || s.number < number { // not known, or it has not happened
+	switch {
+	case err != nil: // not known
+		s.number, s.phase, s.chunks, s.doubtful = number, how, nil, true
+		return err
+	case s.number < number: // it has not happened
+		if how == committed {
+			how, s.inDoubt = aborted, s.reg.shared
+		}
 		s.number, s.phase, s.chunks = number, how, nil
 	}
-	s.doubtful.Store(err != nil)
-	return err
+	s.doubtful = false
+	return nil
 }
 
-// Doubt says that what the session has committed may be lost: it is looked up again before the next write.
-func (s *Session) Doubt() { s.doubtful.Store(true) }
+// Generation is that of the storage which the outcomes that Executed returns are of: if it is still the storage's once they
+// are durable, they are.
+func (r *Retry) Generation() uint64 { return r.s.generation }
 
 // Executed returns the outcome of a statement, if it has been executed, be it by the transaction that runs.
 func (r *Retry) Executed(stmt int32) (outcome []byte, ok bool) {
@@ -190,7 +199,7 @@ func (r *Retry) Commit() {
 // End lets the session's next write begin.
 func (r *Retry) End() {
 	if r.open || r.missed() {
-		r.s.doubtful.Store(true)
+		r.s.doubtful = true
 	}
 	r.s.give()
 }

@@ -3,6 +3,7 @@ package session
 import (
 	"context"
 	"encoding/hex"
+	"math"
 	"sync/atomic"
 	"time"
 
@@ -156,12 +157,17 @@ func (s *Session) tooOld(number int64) error {
 }
 
 // Commit commits the transaction with a number. One that has been committed
-// already, perhaps by a process before this one, stays so.
-func (s *Session) Commit(ctx context.Context, number int64) error {
+// already, perhaps by a process before this one, stays so. If the generation is
+// still the storage's once that is durable, the transaction has survived.
+func (s *Session) Commit(ctx context.Context, number int64) (generation uint64, err error) {
 	if err := s.take(ctx); err != nil {
-		return err
+		return 0, err
 	}
 	defer s.give()
+	return s.generation, s.commit(ctx, number)
+}
+
+func (s *Session) commit(ctx context.Context, number int64) error {
 	if err := s.continueTransaction(number, true); err != nil || s.phase == committed {
 		if err != nil && s.isElsewhere(number) {
 			return s.recoverCommit(ctx, number)
@@ -176,7 +182,7 @@ func (s *Session) Commit(ctx context.Context, number int64) error {
 		return txn.PutMeta(ctx, chunkKey(s.id, 0), raw)
 	})
 	if err != nil {
-		s.doubtful.Store(true)
+		s.doubtful = true
 		s.inDoubt = s.reg.shared
 		s.endTransaction(aborted)
 		return err
@@ -242,17 +248,30 @@ func (s *Session) take(ctx context.Context) error {
 			return ctx.Err()
 		}
 	}
-	var err error
+	generation, err := storage.Generation(ctx, s.reg.cfg.Engine)
+	switch {
+	case err == nil:
+	case ctx.Err() != nil:
+		<-s.turn
+		return err
+	default:
+		generation, err = unknownGeneration, nil
+	}
 	switch {
 	case !s.loaded:
 		err = s.load(ctx)
-	case s.doubtful.Load():
+	case s.phase == inProgress: // nothing of what is remembered is stored
+	case s.doubtful || generation != s.generation || generation == unknownGeneration:
 		err = s.settle(ctx)
 	}
+	s.generation = generation
 	if err != nil {
 		<-s.turn
 	}
 	return err
 }
+
+// unknownGeneration is one that no storage has.
+const unknownGeneration = math.MaxUint64
 
 func (s *Session) give() { <-s.turn }

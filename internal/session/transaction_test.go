@@ -60,6 +60,12 @@ func start(t testing.TB, s *Session, number int64, w *work) {
 	st.End(false)
 }
 
+func commit(t testing.TB, s *Session, number int64) error {
+	t.Helper()
+	_, err := s.Commit(t.Context(), number)
+	return err
+}
+
 func wantCode(t testing.TB, err error, code mongoerr.Code) {
 	t.Helper()
 	if !mongoerr.Is(err, code) {
@@ -88,21 +94,21 @@ func TestTransactionStates(t *testing.T) {
 		t.Fatal(err)
 	}
 	st.End(true)
-	wantCode(t, s.Commit(t.Context(), 2), mongoerr.NoSuchTransaction)
+	wantCode(t, commit(t, s, 2), mongoerr.NoSuchTransaction)
 	wantCode(t, s.Abort(t.Context(), 2), mongoerr.NoSuchTransaction)
 
 	broken := newWork(engine, "c")
 	broken.fail = errors.New("no space")
 	start(t, s, 3, broken)
-	if err := s.Commit(t.Context(), 3); !errors.Is(err, broken.fail) {
+	if err := commit(t, s, 3); !errors.Is(err, broken.fail) {
 		t.Errorf("commit: %v", err)
 	}
-	wantCode(t, s.Commit(t.Context(), 3), mongoerr.NoSuchTransaction)
+	wantCode(t, commit(t, s, 3), mongoerr.NoSuchTransaction)
 	for n := int64(4); n < 6; n++ {
 		start(t, s, n, newWork(engine, "d"))
 	}
 	for range 2 {
-		if err := s.Commit(t.Context(), 5); err != nil {
+		if err := commit(t, s, 5); err != nil {
 			t.Error(err)
 		}
 	}
@@ -122,11 +128,11 @@ func TestCommittedTransactionSurvivesRestart(t *testing.T) {
 	old.End()
 	s := touch(t, newRegistry(t, engine, c), testID(1))
 	start(t, s, 2, newWork(engine, "k"))
-	if err := s.Commit(t.Context(), 2); err != nil {
+	if err := commit(t, s, 2); err != nil {
 		t.Fatal(err)
 	}
 	s = touch(t, newRegistry(t, engine, c), testID(1))
-	if err := s.Commit(t.Context(), 2); err != nil {
+	if err := commit(t, s, 2); err != nil {
 		t.Errorf("commit again after a restart: %v", err)
 	}
 	_, err := s.Statement(t.Context(), 2, nil)
@@ -167,7 +173,7 @@ func TestTransactionsExpire(t *testing.T) {
 		t.Errorf("interrupted %v", interrupted)
 	}
 	st.End(true)
-	wantCode(t, idle.Commit(t.Context(), 1), mongoerr.NoSuchTransaction)
+	wantCode(t, commit(t, idle, 1), mongoerr.NoSuchTransaction)
 
 	start(t, idle, 2, newWork(engine, "c"))
 	if err := r.End(t.Context(), []ID{testID(1)}); err != nil {

@@ -209,11 +209,12 @@ func (ids *idSet) load(ctx context.Context, c *conn) error {
 	defer ids.mu.Unlock()
 	dropped := uint64(0)
 	for key, o := range ids.all {
-		if found[key] != nil || known[key] != o || o.dropper != 0 || o.dropped != 0 {
+		if known[key] != o || o.dropper != 0 || o.dropped != 0 || o.isLike(found[key]) {
 			delete(found, key)
 			continue
 		}
-		// Dropped by another process: older snapshots still see it.
+		// Dropped by another process: older snapshots still see it. If there is another object with its id,
+		// it was created in a commit that PostgreSQL has lost.
 		if dropped == 0 {
 			dropped = s.claims.finish(nil, true)
 		}
@@ -232,6 +233,11 @@ func (s *Store) tableAt(places map[uint32]place, table uint32) place {
 		return at
 	}
 	return s.nameless(kindTable, table)
+}
+
+// isLike says whether an object is where another one is, if there is one.
+func (o *object) isLike(other *object) bool {
+	return other != nil && o.place == other.place && o.docs == other.docs && o.unique == other.unique
 }
 
 // tidy forgets what was dropped before the oldest snapshot.

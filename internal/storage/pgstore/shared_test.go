@@ -753,3 +753,93 @@ func TestLostTimes(t *testing.T) {
 		}
 	}
 }
+
+// TestLostCreation loses the commit that created a table, as a crash does, and creates another one with its id: a process
+// that knew the lost one reads and writes the other.
+func TestLostCreation(t *testing.T) {
+	a, b := openTwo(t)
+	ctx := t.Context()
+	create := func(s *Store, name string) {
+		t.Helper()
+		tx := s.Begin(storage.TxnOptions{})
+		defer tx.Rollback()
+		must(t, errors.Join(tx.(storage.Namer).NameTable(9, "d", name), tx.CreateTable(9), tx.CreateIndex(9, 9, false)))
+		commit(t, tx)
+	}
+	insert := func(s *Store) (storage.RecordID, error) {
+		tx := s.Begin(storage.TxnOptions{})
+		defer tx.Rollback()
+		id, err := tx.Insert(ctx, 9, []byte("x"))
+		if err == nil {
+			_, err = tx.Commit(ctx)
+		}
+		return id, err
+	}
+	create(a, "lost")
+	_, err := insert(a)
+	must(t, err)
+	table, err := a.ids.find(ctx, kindTable, 9)
+	must(t, err)
+	index, err := a.ids.find(ctx, kindIndex, 9)
+	must(t, err)
+	must(t, a.syncer.reload(ctx))
+	if again, err := a.ids.find(ctx, kindIndex, 9); err != nil || again != index {
+		t.Errorf("an index that is as it was is another one: %v", err)
+	}
+
+	c, err := b.pool.acquire(ctx)
+	must(t, err)
+	defer b.pool.release(c)
+	c.end()
+	c.once("DROP TABLE " + table.name + ", " + index.name)
+	c.once("DELETE FROM " + b.schema + ".ids WHERE id = 9")
+	c.once("DELETE FROM " + b.schema + ".blocks WHERE id = 9")
+	must(t, c.run(ctx))
+	create(b, "other")
+	a.syncer.cut()
+	for deadline := time.Now().Add(10 * time.Second); ; {
+		id, err := insert(a)
+		if err == nil {
+			tx := b.Begin(storage.TxnOptions{ReadOnly: true})
+			defer tx.Rollback()
+			_, err = tx.Get(ctx, 9, id)
+			must(t, err)
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal(err)
+		}
+		<-time.After(10 * time.Millisecond)
+	}
+}
+
+// TestNoRecordIDs cuts the connection on which record ids are fetched: it is the transaction that has failed, and not the
+// insert, without which it would go on.
+func TestNoRecordIDs(t *testing.T) {
+	s, _ := openTwo(t)
+	table, err := s.ids.find(t.Context(), kindTable, 1)
+	must(t, err)
+	try := func() (met bool) {
+		table.mu.Lock()
+		table.next = table.limit
+		table.mu.Unlock()
+		tx := s.Begin(storage.TxnOptions{})
+		defer tx.Rollback()
+		mark := tx.Savepoint()
+		s.syncer.cut()
+		_, err := tx.Insert(t.Context(), 1, []byte("two"))
+		if err == nil {
+			return false // there was another connection already
+		}
+		if undo := tx.RollbackTo(mark); !mongoerr.Is(err, mongoerr.HostUnreachable) || !mongoerr.Is(undo, mongoerr.HostUnreachable) {
+			t.Errorf("inserted: %v, undone: %v", err, undo)
+		}
+		return true
+	}
+	for range 100 {
+		if try() {
+			return
+		}
+	}
+	t.Error("no insert was without a connection")
+}

@@ -84,6 +84,9 @@ func (y *syncer) connect(ctx context.Context) (*conn, error) {
 	if err == nil {
 		err = y.pushClock(ctx, c)
 	}
+	if err == nil && y.gen > 0 { // what was lost with the connection before may include definitions
+		err = y.s.ids.load(ctx, c)
+	}
 	if err == nil {
 		c.once("RESET synchronous_commit")
 		err = c.run(ctx)

@@ -243,6 +243,13 @@ func (tx *txn) run(ctx context.Context) error {
 	return tx.failed(ctx, err)
 }
 
+// fails notes that something that the transaction needs and another connection gets could not be had: that is no fault
+// of the operation, without which the transaction would go on.
+func (tx *txn) fails(err error) error {
+	tx.fail = err
+	return err
+}
+
 // failed notes that the PostgreSQL transaction is over.
 func (tx *txn) failed(ctx context.Context, err error) error {
 	switch state := stateOf(err); {

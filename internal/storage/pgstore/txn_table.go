@@ -14,7 +14,7 @@ import (
 // does not see its contents.
 func (tx *txn) object(ctx context.Context, kind byte, id uint32) (o *object, readable bool, err error) {
 	if o, err = tx.s.ids.find(ctx, kind, id); err != nil {
-		return nil, false, err
+		return nil, false, tx.fails(err)
 	}
 	readable = tx.s.ids.readable(o, tx)
 	if !readable {
@@ -27,7 +27,7 @@ func (tx *txn) object(ctx context.Context, kind byte, id uint32) (o *object, rea
 func (tx *txn) use(ctx context.Context, kind byte, id uint32) (*object, error) {
 	o, err := tx.s.ids.find(ctx, kind, id)
 	if err != nil {
-		return nil, err
+		return nil, tx.fails(err)
 	}
 	if err := tx.s.ids.use(o, tx); err != nil {
 		if err == storage.ErrWriteConflict {
@@ -142,8 +142,8 @@ func (tx *txn) Insert(ctx context.Context, t storage.TableID, doc []byte) (stora
 	var id storage.RecordID
 	if tx.isAlone(o) {
 		id, err = tx.orderedID(ctx, o)
-	} else {
-		id, err = tx.s.nextID(ctx, o)
+	} else if id, err = tx.s.nextID(ctx, o); err != nil {
+		err = tx.fails(err)
 	}
 	if err != nil {
 		return 0, err
