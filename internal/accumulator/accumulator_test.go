@@ -96,6 +96,69 @@ func TestAccumulators(t *testing.T) {
 	}
 }
 
+// TestAddTimes adds a document many times by itself and at once.
+func TestAddTimes(t *testing.T) {
+	c := expr.NewCompiler(&expr.Env{})
+	for _, s := range []struct {
+		spec   string
+		counts bool
+		step   int64
+	}{
+		{`{"$sum": 1}`, true, 1},
+		{`{"$sum": -7}`, true, -7},
+		{`{"$sum": {"$add": [1, 2]}}`, true, 3},
+		{`{"$count": {}}`, true, 1},
+		{`{"$sum": 1.5}`, false, 0},
+		{`{"$sum": {"$numberLong": "1"}}`, false, 0},
+		{`{"$sum": "$v"}`, false, 0},
+		{`{"$sum": "x"}`, false, 0},
+		{`{"$max": 1}`, false, 0},
+	} {
+		f, err := Compile(c, mustDoc(t, s.spec))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if f.Counts() != s.counts {
+			t.Errorf("%s: counts: %t", s.spec, f.Counts())
+		}
+		if !s.counts {
+			continue
+		}
+		for _, n := range []int64{1, 2, 1000} {
+			var got [2]bsonval.Value
+			for i := range got {
+				st, err := f.New(c.NewContext(), bsonval.Null)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if i == 0 {
+					st.AddTimes(n)
+				}
+				for range int64(i) * n {
+					if err := st.Add(c.NewContext()); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if got[i], err = st.Result(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if a, b := bsonval.Format(got[0]), bsonval.Format(got[1]); a != b || got[0].Type() != got[1].Type() {
+				t.Errorf("%s, %d times: %s at once, %s one by one", s.spec, n, a, b)
+			}
+		}
+		const many = 5_000_000_000
+		st, err := f.New(c.NewContext(), bsonval.Null)
+		if err != nil {
+			t.Fatal(err)
+		}
+		st.AddTimes(many)
+		if v, err := st.Result(); err != nil || v.Type() != bsonval.TypeInt64 || v.Int64() != many*s.step {
+			t.Errorf("%s, %d times: %s (%v)", s.spec, int64(many), bsonval.Format(v), err)
+		}
+	}
+}
+
 func TestErrors(t *testing.T) {
 	docs := []bsonval.Doc{mustDoc(t, `{"v": "text"}`)}
 	for _, tc := range []struct {

@@ -35,6 +35,15 @@ func (t *total) add(_ *expr.Context, v bsonval.Value) error {
 	return nil
 }
 
+// addTimes adds a small integer so many times.
+func (t *total) addTimes(v bsonval.Value, n int64) {
+	t.sum.Add(v)
+	const most = 1 << 31 // of those the product is no larger than an int64
+	for n--; n > 0; n -= most {
+		t.sum.AddInt64(min(n, most) * v.Int64())
+	}
+}
+
 func (t *total) result(*expr.Context) (bsonval.Value, error) { return t.sum.Value(), nil }
 
 func (t *total) size() int { return 0 }

@@ -61,6 +61,12 @@ func (f *Factory) New(c *expr.Context, group bsonval.Value) (*State, error) {
 	return &State{input: f.input, ctx: c, col: col}, nil
 }
 
+// Counts says whether the result tells no more than how many documents there were: a sum of the same small integer each.
+func (f *Factory) Counts() bool {
+	v, ok := expr.ConstantValue(f.input)
+	return ok && v.Type() == bsonval.TypeInt32 && (f.name == "$sum" || f.name == "$count")
+}
+
 // State accumulates the documents of one group.
 type State struct {
 	input expr.Expr
@@ -75,6 +81,12 @@ func (s *State) Add(c *expr.Context) error {
 		return expr.GroupError(err)
 	}
 	return s.col.add(c, v)
+}
+
+// AddTimes takes in so many documents, whatever they are. The state is of a factory that Counts.
+func (s *State) AddTimes(n int64) {
+	v, _ := expr.ConstantValue(s.input)
+	s.col.(*total).addTimes(v, n)
 }
 
 // Result is the accumulated value as $group gives it out, never missing.

@@ -61,6 +61,10 @@ func (d *DB) Count(ctx context.Context, op *Op, ns Namespace, q *FindQuery) (n i
 	if q.Limit > 0 && q.Limit <= math.MaxInt64-q.Skip {
 		scan.Likely = q.Skip + q.Limit
 	}
+	n, ok, err := scan.Count(ctx, scan.Likely)
+	if ok || err != nil {
+		return clip(n, q), clientError(ctx, err)
+	}
 	for q.Limit == 0 || n < q.Skip+q.Limit {
 		_, err := scan.Next(ctx)
 		if err == io.EOF {

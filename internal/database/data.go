@@ -170,6 +170,21 @@ func (s *collSource) Next(ctx context.Context) (bsonval.Doc, error) {
 	return nil, io.EOF
 }
 
+// Count implements pipeline.CountingSource.
+func (s *collSource) Count(ctx context.Context) (n int64, ok bool, err error) {
+	if s.scan == nil || s.order != nil && !s.scan.Plan.Sorted {
+		return 0, false, nil
+	}
+	if n, ok, err = s.scan.Count(ctx, s.scan.Likely); !ok || err != nil {
+		return 0, false, err
+	}
+	n = max(n-s.skip, 0)
+	if s.left >= 0 {
+		n = min(n, s.left)
+	}
+	return n, true, nil
+}
+
 func (s *collSource) ordered(ctx context.Context) (bsonval.Doc, error) {
 	if s.sorted == nil {
 		d, err := s.found(ctx)

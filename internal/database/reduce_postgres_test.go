@@ -86,6 +86,32 @@ func TestReducedScansOfPostgres(t *testing.T) {
 	checkSamples(t, told, len(docs))
 }
 
+// TestIndexesChangeNoResultOnPostgres is TestIndexesChangeNoResult where counts are PostgreSQL's.
+func TestIndexesChangeNoResultOnPostgres(t *testing.T) {
+	server, err := pgharness.Start(map[string]string{"fsync": "off"})
+	if errors.Is(err, pgharness.ErrNotInstalled) {
+		t.Skip(err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	for i := range 2 {
+		engine, err := pgstore.Open(t.Context(), pgstore.Config{URL: fmt.Sprintf("%s&schema=round%d", server.URL(), i)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		d, err := Open(t.Context(), Config{Engine: engine, Logger: slog.New(slog.DiscardHandler), JS: js.New(js.Limits{})})
+		if err != nil {
+			t.Fatal(err)
+		}
+		compareIndexes(t, d)
+		if err := d.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // checkSamples draws samples of a collection of n documents.
 func checkSamples(t *testing.T, d *DB, n int) {
 	t.Helper()

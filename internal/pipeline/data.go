@@ -19,6 +19,14 @@ type Source interface {
 	Close() error
 }
 
+// CountingSource is a source that may know how many documents there are without reading them.
+type CountingSource interface {
+	Source
+	// Count returns how many documents Next would return from the start, which is not to be called any more then.
+	// If ok is false nothing has been read, and Next has to tell.
+	Count(ctx context.Context) (n int64, ok bool, err error)
+}
+
 // MetaSource is a source whose documents carry metadata.
 type MetaSource interface {
 	Source

@@ -92,6 +92,15 @@ func (s *groupStage) open(_ context.Context, r *run, src Source) (Source, error)
 
 func (s *groupStage) fill(ctx context.Context, in *input) (Source, error) {
 	g := &grouper{s: s, r: in.r, index: map[string]int32{}}
+	if src, ok := in.src.(CountingSource); ok && s.counts() {
+		n, ok, err := src.Count(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if ok {
+			return g, g.addTimes(n)
+		}
+	}
 	for {
 		d, err := in.next(ctx)
 		if err == io.EOF {
@@ -106,6 +115,14 @@ func (s *groupStage) fill(ctx context.Context, in *input) (Source, error) {
 			return nil, err
 		}
 	}
+}
+
+// counts says whether there is nothing to know of the documents but how many there are.
+func (s *groupStage) counts() bool {
+	if _, ok := expr.ConstantValue(s.id); !ok {
+		return false
+	}
+	return !slices.ContainsFunc(s.accs, func(f *accumulator.Factory) bool { return !f.Counts() })
 }
 
 // grouper collects the groups.
@@ -153,6 +170,24 @@ func (g *grouper) add() error {
 	}
 	if g.held > g.r.env.memoryLimit() {
 		return g.spill()
+	}
+	return nil
+}
+
+// addTimes adds documents to the only group, whatever they are.
+func (g *grouper) addTimes(n int64) error {
+	if n == 0 {
+		return nil
+	}
+	id, _ := expr.ConstantValue(g.s.id)
+	if id.IsMissing() {
+		id = bsonval.Null
+	}
+	if _, err := g.begin(id); err != nil {
+		return err
+	}
+	for _, st := range g.states {
+		st.AddTimes(n)
 	}
 	return nil
 }

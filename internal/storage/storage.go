@@ -334,6 +334,27 @@ type Txn interface {
 	Rollback()
 }
 
+// Counter is a transaction that counts what a scan would find without reading it.
+type Counter interface {
+	// CountIndex counts entries. It does not if ok is false: a scan has to.
+	CountIndex(ctx context.Context, x IndexID, c IndexCount) (n int64, ok bool, err error)
+
+	// CountRecords counts records with ids in [least, last], 0 meaning no bound, up to most if that is not 0.
+	CountRecords(ctx context.Context, t TableID, least, last RecordID, most int64) (int64, error)
+}
+
+// IndexCount is which entries of an index are counted.
+type IndexCount struct {
+	// Runs hold the entries, apart from each other and in ascending order; a nil bound is none.
+	Runs []KeyRun
+
+	// Once says that each record counts once, however many of the entries are its.
+	Once bool
+
+	// Most is where counting may end; 0 for nowhere.
+	Most int64
+}
+
 // AheadReader is a transaction that takes less time to read many records if it knows them before.
 type AheadReader interface {
 	// ReadAhead tells which records of a table the transaction is going to Get, in this order,

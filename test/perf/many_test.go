@@ -70,6 +70,15 @@ func manyOps() []many {
 		}},
 		{"index", manyDocs, index(`{"key": {"region": 1}, "name": "region"}`)},
 		{"unique index", manyDocs, index(`{"key": {"score": 1, "_id": 1}, "name": "score", "unique": true}`)},
+		{"count by an index", manyDocs, func(c *client, message func(string, func(), string, ...[]byte)) {
+			message("count", func() { c.field("query", bsonval.Document(doc(`{"score": {"$gte": {"$minKey": 1}}}`))) }, "")
+		}},
+		{"countDocuments of all", manyDocs, func(c *client, message func(string, func(), string, ...[]byte)) {
+			message("aggregate", func() {
+				c.field("pipeline", bsonval.Array(doc(`{"0": {"$match": {}}, "1": {"$group": {"_id": 1, "n": {"$sum": 1}}}}`)))
+				c.field("cursor", bsonval.Document(bsonval.EmptyDoc))
+			}, "")
+		}},
 		{"updateMany", manyDocs, one("update", "updates", `{"q": {}, "u": {"$inc": {"n": 1}}, "multi": true}`)},
 		{"updateMany of an indexed field", manyDocs, one("update", "updates", `{"q": {}, "u": {"$set": {"region": "all"}}, "multi": true}`)},
 		{"upserts of new documents, 1,000 in a command", manyStatements, several("update", "updates", `{"q": {"_id": %d}, "u": {"$inc": {"n": 1}}, "upsert": true}`)},
@@ -83,6 +92,13 @@ func manyOps() []many {
 		}},
 		{"deleteMany", manyDocs, one("delete", "deletes", `{"q": {"n": 1}, "limit": 0}`)},
 	}
+}
+
+func microseconds(v float64) string {
+	if v < 1 {
+		return fmt.Sprintf("%.2f", v)
+	}
+	return fmt.Sprintf("%.1f", v)
 }
 
 // TestMany measures operations on many documents, by one client, in each engine.
@@ -124,7 +140,7 @@ func TestMany(t *testing.T) {
 			if rows[i] == nil {
 				rows[i] = []string{op.name}
 			}
-			rows[i] = append(rows[i], fmt.Sprintf("%.1f", float64(took.Nanoseconds())/1000/float64(op.docs)))
+			rows[i] = append(rows[i], microseconds(float64(took.Nanoseconds())/1000/float64(op.docs)))
 		}
 		s.Stop(t)
 	}

@@ -326,6 +326,43 @@ func (r *modelRun) scan(rt *rapid.T) {
 		if got := r.fixture.entries(t.tx, x, rg); !slices.Equal(got, arrange(want)) {
 			rt.Fatalf("index %d %+v: got %q, want %q", x, rg, got, want)
 		}
+		if !continued {
+			r.count(rt, t, x, rg)
+		}
+	}
+	if c, ok := t.tx.(storage.Counter); ok {
+		if n, err := c.CountRecords(r.ctx, table, 0, 0, 0); err != nil || n != int64(len(want)) {
+			rt.Fatalf("%d records counted (%v), want %d", n, err, len(want))
+		}
+	}
+}
+
+// count compares what a transaction counts with what it scans, if it can.
+func (r *modelRun) count(rt *rapid.T, t *modelTxn, x storage.IndexID, rg storage.IndexRange) {
+	c, ok := t.tx.(storage.Counter)
+	if !ok {
+		return
+	}
+	runs := []storage.KeyRun{{Lower: rg.Lower, Upper: rg.Upper}}
+	if rg.Lower != nil && rapid.Bool().Draw(rt, "runs") {
+		runs = append([]storage.KeyRun{{Lower: []byte{0}, Upper: []byte{1}}}, runs...) // where there is nothing
+	}
+	entries := t.entries(x, func(e modelEntry) bool {
+		return rg.Lower == nil || e.key >= string(rg.Lower[:len(rg.Lower)-1]) && e.key < string(rg.Upper[:len(rg.Upper)-1])
+	})
+	ids := map[string]bool{}
+	for _, e := range entries {
+		ids[e[strings.LastIndexByte(e, '/'):]] = true
+	}
+	most := int64(rapid.IntRange(0, 3).Draw(rt, "most"))
+	for once, want := range map[bool]int{false: len(entries), true: len(ids)} {
+		if most > 0 {
+			want = min(want, int(most))
+		}
+		n, ok, err := c.CountIndex(r.ctx, x, storage.IndexCount{Runs: runs, Once: once, Most: most})
+		if err != nil || !ok || n != int64(want) {
+			rt.Fatalf("index %d %q, once %t, most %d: %d counted (%t, %v), want %d", x, runs, once, most, n, ok, err, want)
+		}
 	}
 }
 

@@ -29,10 +29,11 @@ func TestPlans(t *testing.T) {
 	commit(t, tx)
 	table, unique, multi := s.ids.all[objectKey{kindTable, 1}], s.ids.all[objectKey{kindIndex, 1}], s.ids.all[objectKey{kindIndex, 2}]
 	id := binary.BigEndian.AppendUint64(nil, 77)
-	ids, keys := array{elem: oidInt8}, array{elem: oidBytea}
+	ids, keys, above := array{elem: oidInt8}, array{elem: oidBytea}, array{elem: oidBytea}
 	for _, n := range []int{30, 10, 20} {
 		ids.addInt(int64(n))
 		keys.add(benchKey(n))
+		above.add(benchKey(n + 1))
 	}
 	var got strings.Builder
 	for _, c := range []struct {
@@ -57,7 +58,12 @@ func TestPlans(t *testing.T) {
 		{"keys looked up together", unique.sql.lookupMany, 0, [][]byte{ids.bytes(), keys.bytes()}},
 		{"records changed together", table.sql.updateAll, 0, [][]byte{ids.bytes(), keys.bytes()}},
 		{"records removed together", table.sql.removeAll, 0, [][]byte{ids.bytes()}},
-		{"covered count", multi.scan(scanShape{lower: true, upper: true}), 0, [][]byte{benchKey(10), benchKey(20)}},
+		{"covered range", multi.scan(scanShape{lower: true, upper: true}), 0, [][]byte{benchKey(10), benchKey(20)}},
+		{"covered count", multi.count(countShape{lower: true, upper: true}), 0, [][]byte{benchKey(10), benchKey(20)}},
+		{"covered count of records", multi.count(countShape{lower: true, upper: true, once: true}), 0, [][]byte{benchKey(10), benchKey(20)}},
+		{"covered count up to a limit", multi.count(countShape{lower: true, upper: true, most: true}), 0, [][]byte{benchKey(10), benchKey(20), binary.BigEndian.AppendUint64(nil, 50)}},
+		{"covered count of several ranges", multi.count(countShape{runs: true}), 0, [][]byte{keys.bytes(), above.bytes()}},
+		{"count of all", table.count(countShape{}), 0, nil},
 	} {
 		fmt.Fprintf(&got, "== %s\n%s\n", c.name, explain(t, s, c.sql, c.limit, c.args))
 	}
@@ -75,6 +81,7 @@ var spellings = []struct {
 	{regexp.MustCompile(`( rows=\d+)\.00\b`), "$1"},                                            // 18: a mean with its decimals
 	{regexp.MustCompile(`(?m)^ +Heap Fetches: \d+\n`), ""},                                     // whether it was vacuumed
 	{regexp.MustCompile(`(?m)^ +Index Searches: \d+\n`), ""},                                   // 18
+	{regexp.MustCompile(`(?m)^ +Batches: .*\n`), ""},                                           // a size
 }
 
 // explain runs a statement and returns its plan, without what differs from schema to schema and version to version.
