@@ -185,23 +185,27 @@ func (c *Call) appendWriteConcernError() {
 
 // awaitsStandbys says that what is written is to be on other servers, too. Those may be missing, so that is waited for when
 // it is committed, as long as the client wants to.
-func (c *Call) awaitsStandbys() bool {
-	r, ok := c.Commands.cfg.DB.Engine().(storage.Revivable)
-	return ok && r.AwaitsStandbys()
+func (c *Call) awaitsStandbys() bool { return c.Commands.cfg.DB.AwaitsStandbys() }
+
+// awaitWrites waits until what the command has written is durable.
+func (c *Call) awaitWrites(ctx context.Context) error {
+	return c.await(ctx, func(ctx context.Context) error {
+		err := c.Commands.cfg.DB.Engine().(storage.Revivable).SyncNoted(ctx)
+		if err == nil {
+			err = c.checkGeneration(ctx)
+		}
+		return err
+	})
 }
 
-// awaitWrites waits until what the command has written is durable, or as long as the client wants to. What is written
-// stays so; the reply tells that it was not waited for.
-func (c *Call) awaitWrites(ctx context.Context) error {
+// await waits as long as the client wants to. What is written stays so; the reply tells that it was not waited for.
+func (c *Call) await(ctx context.Context, wait func(context.Context) error) error {
 	limited, cancel := ctx, context.CancelFunc(func() {})
 	if limit := c.WriteConcern.TimeoutMS; limit > 0 {
 		limited, cancel = context.WithTimeout(ctx, time.Duration(limit)*time.Millisecond)
 	}
 	defer cancel()
-	err := c.Commands.cfg.DB.Engine().(storage.Revivable).SyncNoted(limited)
-	if err == nil {
-		err = c.checkGeneration(limited)
-	}
+	err := wait(limited)
 	switch {
 	case err == nil || limited.Err() == nil:
 		return err

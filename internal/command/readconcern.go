@@ -181,7 +181,7 @@ func (c *Call) settle(ctx context.Context, begun uint64) error {
 	until, engine := begun, c.Commands.cfg.DB.Engine()
 	var err error
 	switch {
-	case !c.Commands.replicated:
+	case !c.Commands.replicated || c.late != nil:
 		return nil
 	case c.Cmd.Name == "commitTransaction":
 		if wc := &c.WriteConcern; wc.Given && wc.Mode != "majority" {
@@ -198,12 +198,18 @@ func (c *Call) settle(ctx context.Context, begun uint64) error {
 	if err != nil {
 		return err
 	}
-	if durable, _ := engine.Durable(); durable < until {
-		if err := engine.Sync(ctx); err != nil {
-			return err
+	wait := func(ctx context.Context) error {
+		if durable, _ := engine.Durable(); durable < until {
+			if err := engine.Sync(ctx); err != nil {
+				return err
+			}
 		}
+		return c.checkGeneration(ctx)
 	}
-	return c.checkGeneration(ctx)
+	if c.Cmd.WriteConcern && c.awaitsStandbys() {
+		return c.await(ctx, wait)
+	}
+	return wait(ctx)
 }
 
 // noteGeneration notes the generation of the storage before a command reads, or writes, what is made durable afterwards.

@@ -145,7 +145,12 @@ func runCommitTransaction(ctx context.Context, c *Call) (err error) {
 	if err := c.checkEndOfTransaction(); err != nil {
 		return err
 	}
+	relaxed := c.awaitsStandbys() // if only to answer for a commit that has been before
+	if open := c.Session.Open(); open != nil {
+		relaxed = open.Work.(*database.Transaction).IsRelaxed()
+	}
 	c.generation, err = c.Session.Commit(ctx, c.generic.txnNumber.Int64())
+	c.awaits = err == nil && relaxed && !c.WriteConcern.noSync()
 	return err
 }
 

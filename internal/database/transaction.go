@@ -90,10 +90,21 @@ func (t *Transaction) SetSession(lsid bsonval.Doc, txnNumber int64) {
 }
 
 func (d *DB) beginTransaction(opts storage.TxnOptions) *Transaction {
+	opts.NoSync = d.AwaitsStandbys()
 	t := &Transaction{db: d, options: opts, txn: d.engine.Begin(opts), parts: map[Namespace]*part{}}
 	t.pending = d.catalog.Pending(t.txn)
 	d.transactions.add(t)
 	return t
+}
+
+// IsRelaxed says that Commit does not wait until what it has done is durable, because standbys may be missing: whoever
+// commits waits for that, as long as the client wants to.
+func (t *Transaction) IsRelaxed() bool { return t.options.NoSync }
+
+// AwaitsStandbys says that what is written is to be on other servers, too.
+func (d *DB) AwaitsStandbys() bool {
+	r, ok := d.engine.(storage.Revivable)
+	return ok && r.AwaitsStandbys()
 }
 
 // begin takes the snapshot at the first operation.
@@ -223,7 +234,7 @@ func (t *Transaction) writeOnce(ctx context.Context, op *Op, ns Namespace, fn fu
 	return nil
 }
 
-// Commit makes what the transaction has done visible and durable, all of it; after
+// Commit makes what the transaction has done visible and, unless it IsRelaxed, durable, all of it; after
 // an error nothing of it is done. before, if not nil, is called first, to store
 // what belongs to the same commit; not if nothing was written.
 func (t *Transaction) Commit(ctx context.Context, before func(context.Context, storage.Txn) error) error {

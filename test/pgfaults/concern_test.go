@@ -3,6 +3,7 @@ package pgfaults
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -242,6 +243,93 @@ func TestStandbysMissing(t *testing.T) {
 	first.Stop(t)
 	if err := <-waiting; err == nil {
 		t.Error("a write was acknowledged that the standby does not have")
+	}
+}
+
+// TestCommitWithStandbysMissing commits a transaction while synchronous standbys are missing, and asks again: the client is told when
+// wtimeout is over, and when the standbys have it.
+func TestCommitWithStandbysMissing(t *testing.T) {
+	pg := ownServer(t)
+	s := serve(t, pg.URL())
+	if _, err := harness.Connect(t, options.Client().ApplyURI(s.URI()).SetDirect(true)).Database("faults").Collection("docs").InsertOne(t.Context(), bson.D{}); err != nil {
+		t.Fatal(err)
+	}
+	conn := harness.Dial(t, s.Addr)
+	call := func(command bson.D, more ...bson.E) bson.Raw {
+		t.Helper()
+		command = append(command, bson.E{Key: "lsid", Value: bson.D{{Key: "id", Value: bson.Binary{Subtype: 4, Data: []byte("0123456789abcdef")}}}},
+			bson.E{Key: "txnNumber", Value: int64(1)}, bson.E{Key: "autocommit", Value: false})
+		reply, err := conn.Call(harness.Msg(0, harness.Doc(t, append(command, more...))))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if reply.Lookup("ok").AsInt64() != 1 {
+			t.Fatal(reply)
+		}
+		return reply
+	}
+	insert := func(n int32) bson.D {
+		return bson.D{{Key: "insert", Value: "docs"}, {Key: "documents", Value: bson.A{bson.D{{Key: "_id", Value: n}}}}, {Key: "$db", Value: "faults"}}
+	}
+	first := bson.E{Key: "startTransaction", Value: true}
+	commit := func() bson.Raw {
+		t.Helper()
+		return call(bson.D{{Key: "commitTransaction", Value: 1}, {Key: "$db", Value: "admin"}},
+			bson.E{Key: "writeConcern", Value: bson.D{{Key: "w", Value: "majority"}, {Key: "wtimeout", Value: 300}}})
+	}
+	waitForStandbys(t, pg, "nobody")
+	<-time.After(200 * time.Millisecond) // the process has heard of it
+	call(insert(1), first)
+	call(insert(2))
+	for range 2 {
+		if reply := commit(); reply.Lookup("writeConcernError", "code").AsInt64() != 64 {
+			t.Errorf("a commit that the standby does not have: %s", reply)
+		}
+	}
+	waitForStandbys(t, pg, "")
+	if reply := commit(); !reply.Lookup("writeConcernError").IsZero() {
+		t.Errorf("a commit that the standby has: %s", reply)
+	}
+}
+
+// TestWaitCanceled cancels what waits for a synchronous standby that is missing: it is committed by that, and not acknowledged.
+func TestWaitCanceled(t *testing.T) {
+	pg := ownServer(t)
+	client := harness.Connect(t, options.Client().ApplyURI(serve(t, pg.URL()).URI()).SetDirect(true).SetRetryWrites(false))
+	coll := client.Database("faults").Collection("docs")
+	if _, err := coll.InsertOne(t.Context(), bson.D{}); err != nil {
+		t.Fatal(err)
+	}
+	waitForStandbys(t, pg, "nobody")
+	written := make(chan error, 1)
+	go func() {
+		_, err := coll.InsertOne(t.Context(), bson.D{})
+		written <- err
+	}()
+	for canceled := 0; canceled < 3; {
+		out, err := pg.SQL(pg.URL(), "SELECT count(pg_cancel_backend(pid)) FROM pg_stat_activity WHERE wait_event = 'SyncRep'")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.TrimSpace(out) != "0" {
+			canceled++
+		}
+		select {
+		case err := <-written:
+			if err == nil {
+				t.Fatal("the write was acknowledged")
+			}
+			written <- err
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+	waitForStandbys(t, pg, "")
+	var e mongo.ServerError
+	if err := <-written; !errors.As(err, &e) || !e.HasErrorCode(6) {
+		t.Error(err)
+	}
+	if n, err := coll.CountDocuments(t.Context(), bson.D{}); err != nil || n != 2 {
+		t.Errorf("%d documents, %v", n, err)
 	}
 }
 

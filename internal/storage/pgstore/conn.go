@@ -40,6 +40,7 @@ type conn struct {
 	status byte   // of the last ReadyForQuery
 	broken bool   // must not be used again
 	lost   bool   // … because the server or the network has cut it
+	notice string // the last warning that came with the batch; "" for none
 	ending bool   // a transaction is over for us, but ROLLBACK was not sent yet
 	idle   time.Time
 	portal uint64
@@ -174,6 +175,7 @@ func (c *conn) run(ctx context.Context) error {
 		return c.cut(err)
 	}
 	stop := c.watch(ctx)
+	c.notice = ""
 	err := c.receive()
 	canceled := stop()
 	if canceled && !c.broken && stateOf(err) != stateCanceled {
@@ -231,6 +233,10 @@ func (c *conn) receive() error {
 				c.broken, c.lost = true, true
 				c.reset()
 				return failed
+			}
+		case *pgproto3.NoticeResponse:
+			if msg.SeverityUnlocalized == "WARNING" {
+				c.notice = msg.Message
 			}
 		case *pgproto3.ReadyForQuery:
 			c.status = msg.TxStatus

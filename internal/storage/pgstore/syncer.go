@@ -380,6 +380,9 @@ func (y *syncer) flush(c *conn) error {
 	if err := c.run(context.Background()); err != nil {
 		return err
 	}
+	if c.notice != "" { // somebody has canceled the wait for standbys
+		return mongoerr.New(mongoerr.HostUnreachable, "PostgreSQL does not wait until commits are durable: %s", c.notice)
+	}
 	y.synced(target)
 	return nil
 }
