@@ -270,7 +270,7 @@ func (cs *Commands) run(ctx context.Context, c *Call, start time.Time) error {
 		return err
 	}
 	if c.awaits {
-		if err := c.awaitWrites(octx); err != nil {
+		if err := c.awaitWrites(octx); err != nil || c.late != nil {
 			return err
 		}
 	}

@@ -181,7 +181,7 @@ func (c *Call) settle(ctx context.Context, begun uint64) error {
 	until, engine := begun, c.Commands.cfg.DB.Engine()
 	var err error
 	switch {
-	case !c.Commands.replicated || c.late != nil:
+	case !c.Commands.replicated:
 		return nil
 	case c.Cmd.Name == "commitTransaction":
 		if wc := &c.WriteConcern; wc.Given && wc.Mode != "majority" {
