@@ -44,6 +44,7 @@ type object struct {
 	width      atomic.Int64 // bytes of a row, a moving average; 0 if unknown
 	statements sync.Map     // of scans, by their shape
 	doubt      atomic.Int32 // how many brief transactions are not to hope for the best
+	gone       atomic.Bool  // PostgreSQL has not got it, as the last attempt to change it has found
 	sql        objectSQL
 }
 

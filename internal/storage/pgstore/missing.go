@@ -2,6 +2,7 @@ package pgstore
 
 import (
 	"context"
+	"slices"
 
 	"github.com/archelon-db/archelon/internal/mongoerr"
 )
@@ -35,6 +36,36 @@ func (s *Store) missing(ctx context.Context, failure error) error {
 	}
 	return mongoerr.New(mongoerr.DataCorruptionDetected,
 		"PostgreSQL has no %s any more, which holds data of the store: it was dropped with SQL, or not restored", found)
+}
+
+// findGone notes which objects that it has alone or drops PostgreSQL has not got any more, for the next attempt to do without
+// them, and says whether there are any that this attempt did not do without.
+func (tx *txn) findGone(ctx context.Context) (news bool) {
+	list := slices.Concat(tx.premises.alone, tx.drops)
+	if len(list) == 0 {
+		return false
+	}
+	err := tx.s.syncer.round(ctx, func(c *conn) error {
+		for _, o := range list {
+			c.add("SELECT (to_regclass($1) IS NULL)::int::int8", func(v [][]byte) {
+				if int64Of(v[0]) != 0 && !slices.Contains(tx.lacking, o) {
+					news = true
+					o.gone.Store(true)
+				}
+			}, []byte(o.name))
+		}
+		return c.run(ctx)
+	})
+	return news && err == nil
+}
+
+// lacks says whether the transaction is one that does without an object, which PostgreSQL has not got any more: it
+// can be dropped all the same.
+func (tx *txn) lacks(o *object) bool {
+	if o.gone.Swap(false) {
+		tx.lacking = append(tx.lacking, o)
+	}
+	return slices.Contains(tx.lacking, o)
 }
 
 // missingSQL is the statement that returns what the catalogue has, PostgreSQL has not, and a text speaks of.

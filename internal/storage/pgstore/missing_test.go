@@ -72,6 +72,22 @@ func TestMissing(t *testing.T) {
 	}
 	must(t, create(5, "c"))
 
+	// What is missing can be dropped, so that there can be another one.
+	for _, table := range []storage.TableID{1, 2} {
+		drop := func() error {
+			tx := s.Begin(storage.TxnOptions{})
+			defer tx.Rollback()
+			if err := tx.DropTable(table); err != nil {
+				return err
+			}
+			_, err := tx.Commit(ctx)
+			return err
+		}
+		wantErr(t, drop(), storage.ErrWriteConflict)
+		must(t, drop())
+		wantErr(t, insert(table), storage.ErrNotFound)
+	}
+
 	sql("DROP SCHEMA " + s.schema + " CASCADE")
 	if e := mongoerr.As(insert(5)); e == nil || e.Code != mongoerr.DataCorruptionDetected || !strings.Contains(e.Message, s.schema) {
 		t.Errorf("insertion without the store's own tables: %v", e)

@@ -83,7 +83,9 @@ func (tx *txn) sendPremises(p premises) {
 		c.once(fmt.Sprintf("SET LOCAL lock_timeout = %d", max(tx.opts.ConflictWait.Milliseconds(), 1)))
 	}
 	for _, o := range p.alone {
-		c.once("LOCK TABLE " + o.name + " IN EXCLUSIVE MODE")
+		if !tx.lacks(o) {
+			c.once("LOCK TABLE " + o.name + " IN EXCLUSIVE MODE")
+		}
 	}
 	if len(p.alone) > 0 && tx.opts.ConflictWait > 0 {
 		c.once("SET LOCAL lock_timeout = '" + lockTimeout + "'")

@@ -48,6 +48,7 @@ type txn struct {
 	at      *retained
 	pos     storage.Position // of the snapshot, if known
 	ddl     int64            // the number of its change of the catalogue, 0 if there is none
+	lacking []*object        // what it changes and PostgreSQL has not got; see missing.go
 	lastPos uint64           // of the commit, as its statement returns it
 	planned uint64           // what that is without others
 
@@ -266,7 +267,9 @@ func (tx *txn) failed(ctx context.Context, err error) error {
 	case tx.at != nil && (state == stateInvalidSnapshot || state == stateUndefinedObject):
 		err = mongoerr.New(mongoerr.SnapshotUnavailable, "the snapshot is gone: PostgreSQL has been started again: %v", err)
 	}
-	if isMissing(err) {
+	if isMissing(err) && tx.findGone(ctx) {
+		err = storage.ErrWriteConflict // the next attempt does without them
+	} else if isMissing(err) {
 		err = tx.s.missing(ctx, err)
 	}
 	err = translate(ctx, err)

@@ -125,7 +125,9 @@ func (tx *txn) commitWrites(ctx context.Context, direct bool) (uint64, error) {
 func (tx *txn) sendCommit() {
 	c, s := tx.c, tx.s
 	for _, o := range tx.drops {
-		c.once(fmt.Sprintf("CREATE TRIGGER dropped BEFORE INSERT OR UPDATE OR DELETE ON %s FOR EACH STATEMENT EXECUTE FUNCTION %s.dropped()", o.name, s.schema))
+		if !tx.lacks(o) {
+			c.once(fmt.Sprintf("CREATE TRIGGER dropped BEFORE INSERT OR UPDATE OR DELETE ON %s FOR EACH STATEMENT EXECUTE FUNCTION %s.dropped()", o.name, s.schema))
+		}
 		c.once(fmt.Sprintf("UPDATE %s.ids SET dropped = pg_current_xact_id()::text::int8 WHERE kind = '%c' AND id = %d", s.schema, o.kind, o.id))
 	}
 	tx.sendRenames()

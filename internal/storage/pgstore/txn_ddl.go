@@ -82,6 +82,9 @@ func (tx *txn) drop(kind byte, id uint32) error {
 	}
 	tx.drops = append(tx.drops, o)
 	tx.note(&op{kind: opDrop, o: o})
+	if tx.lacks(o) {
+		return nil
+	}
 	// Keep the writers of other processes out.
 	if err := tx.flush(ctx); err != nil {
 		return err
