@@ -42,6 +42,7 @@ type conn struct {
 	lost   bool   // … because the server or the network has cut it
 	ending bool   // a transaction is over for us, but ROLLBACK was not sent yet
 	idle   time.Time
+	cuts   int64 // the pool's when the server was last known to be there
 	portal uint64
 
 	bind pgproto3.Bind
