@@ -24,10 +24,11 @@ type Catalog struct {
 	shared  bool // other processes may change the definitions
 	current atomic.Pointer[Snapshot]
 
-	change sync.Mutex // serialises Change; guards nextID
+	change sync.Mutex // serialises Change; guards nextID and doubt
 	// publish is held from the commit of a change until current shows it. It comes after change.
 	publish sync.RWMutex
 	nextID  uint32
+	doubt   bool // a commit has failed, and what is stored is not known yet; not in a shared store
 }
 
 var nextIDKey = []byte("N")
@@ -116,6 +117,9 @@ type Change struct {
 	owned  *Collection   // that nobody else knows
 }
 
+// conflicts is how often a change is tried in a store that is not shared: PostgreSQL may still be busy with one whose connection was cut.
+const conflicts = 50
+
 // errBusy says that a transaction holds a collection that a change needs.
 var errBusy = errors.New("catalog: collection is held by a transaction")
 
@@ -143,7 +147,7 @@ func (c *Catalog) Change(ctx context.Context, fn func(*Change) error) error {
 			}
 		case ch.wanted != nil:
 			alone = append(alone, ch.wanted...)
-		case c.shared && isOvertaken(err):
+		case isOvertaken(err) && (c.shared || attempt < conflicts):
 			if err := c.catchUp(ctx, ch.base, attempt); err != nil {
 				return err
 			}
@@ -162,6 +166,9 @@ func (ch *Change) run(ctx context.Context, fn func(*Change) error) error {
 	c := ch.catalog
 	c.change.Lock()
 	defer c.change.Unlock()
+	if err := c.settle(ctx); err != nil {
+		return err
+	}
 	ch.base = c.current.Load()
 	ch.snap, ch.undo = ch.base, c.nextID
 	ch.Txn = c.engine.Begin(ch.options())
@@ -182,11 +189,39 @@ func (ch *Change) run(ctx context.Context, fn func(*Change) error) error {
 		}
 	}
 	if err := ch.publish(ctx); err != nil {
-		return err
+		c.nextID, c.doubt = ch.undo, !c.shared
+		return errors.Join(err, c.settle(context.WithoutCancel(ctx)))
 	}
 	for _, f := range ch.after {
 		f()
 	}
+	return nil
+}
+
+// settle reads the definitions again if the outcome of a change's commit is not known, as with a storage that is another server: it
+// may have happened. In a shared store the version tells. The change lock is held.
+func (c *Catalog) settle(ctx context.Context) error {
+	if !c.doubt {
+		return nil
+	}
+	txn := c.engine.Begin(storage.TxnOptions{ReadOnly: true})
+	defer txn.Rollback()
+	id, err := readNextID(ctx, txn)
+	if err != nil {
+		return err
+	}
+	c.publish.Lock()
+	defer c.publish.Unlock()
+	known := c.current.Load()
+	snap, err := c.load(ctx, txn, known)
+	if err == nil && c.Reloaded != nil {
+		err = c.Reloaded(ctx, known, snap)
+	}
+	if err != nil {
+		return err
+	}
+	c.current.Store(snap)
+	c.nextID, c.doubt = id, false
 	return nil
 }
 

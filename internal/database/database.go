@@ -70,6 +70,7 @@ type DB struct {
 	snapshots    snapshots
 	tallies      tallies
 	members      members
+	builds       builds
 
 	settings       atomic.Pointer[settingsByHash] // nil for none
 	settingsChange sync.Mutex                     // serialises changes of settings

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/archelon-db/archelon/internal/bsonval"
@@ -44,6 +45,38 @@ func (d *DB) build(ctx context.Context, coll *catalog.Collection, indexes []*cat
 	}
 	d.log.Info("index build done", "ns", b.ns.String(), "indexes", b.names(), "documents", b.done, "took", time.Since(b.began))
 	return nil
+}
+
+// builds are the indexes that this process builds, or is about to. One that is not among them though it should be, because
+// nobody knew whether its registration had been committed, or its removal, is an orphan.
+type builds struct {
+	mu  sync.Mutex // guards ids
+	ids map[storage.IndexID]int
+}
+
+// add notes builds, one more or one less of each.
+func (b *builds) add(ids []storage.IndexID, n int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.ids == nil {
+		b.ids = map[storage.IndexID]int{}
+	}
+	for _, id := range ids {
+		if b.ids[id] += n; b.ids[id] == 0 {
+			delete(b.ids, id)
+		}
+	}
+}
+
+func (b *builds) has(id storage.IndexID) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.ids[id] > 0
+}
+
+// isOrphan says whether this process should build an index, and does not.
+func (d *DB) isOrphan(x *catalog.Index) bool {
+	return !x.Ready && x.Builder == d.members.id() && !d.builds.has(x.ID)
 }
 
 // indexBuild is one build under way. It belongs to one goroutine.
@@ -276,8 +309,12 @@ func (d *DB) awaitBuild(ctx context.Context, ns Namespace, x *catalog.Index) err
 		if coll == nil {
 			return nil
 		}
-		if now := coll.Index(x.Name); now == nil || now.ID != x.ID || now.Ready {
+		now := coll.Index(x.Name)
+		if now == nil || now.ID != x.ID || now.Ready {
 			return nil
+		}
+		if d.isOrphan(now) {
+			return d.dropUnfinishedIndexes(ctx, d.isOrphan)
 		}
 		select {
 		case <-tick.C:

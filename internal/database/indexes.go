@@ -27,21 +27,32 @@ func (d *DB) CreateIndexes(ctx context.Context, ns Namespace, specs []bsonval.Do
 	}
 	for {
 		a := &indexAddition{db: d, ns: ns, specs: parsed}
-		err := d.catalog.Change(ctx, func(ch *catalog.Change) error { return a.register(ctx, ch) })
+		err := a.run(ctx)
+		if err == nil && a.waitFor != nil {
+			// Somebody else builds the same index: it is there when that is done.
+			err = d.awaitBuild(ctx, ns, a.waitFor)
+		}
 		switch {
 		case err != nil:
 			return CreatedIndexes{}, clientError(ctx, err)
-		case a.waitFor != nil:
-			// Somebody else builds the same index: it is there when that is done.
-			if err := d.awaitBuild(ctx, ns, a.waitFor); err != nil {
-				return CreatedIndexes{}, clientError(ctx, err)
-			}
-			continue
-		case len(a.building) > 0:
-			err = d.build(ctx, a.coll, a.building, a.build)
+		case a.waitFor == nil:
+			return a.result, nil
 		}
-		return a.result, clientError(ctx, err)
 	}
+}
+
+// run registers the indexes and builds them.
+func (a *indexAddition) run(ctx context.Context) error {
+	d := a.db
+	defer func() { d.builds.add(a.ids, -1) }()
+	err := d.catalog.Change(ctx, func(ch *catalog.Change) error { return a.register(ctx, ch) })
+	if err == nil && len(a.building) > 0 {
+		err = d.build(ctx, a.coll, a.building, a.build)
+	}
+	if err != nil && len(a.ids) > 0 {
+		d.members.tidySoon()
+	}
+	return err
 }
 
 func parseIndexSpecs(specs []bsonval.Doc) ([]*indexSpec, error) {
@@ -66,9 +77,10 @@ type indexAddition struct {
 
 	coll     *catalog.Collection // as it became
 	added    []*catalog.Index
-	building []*catalog.Index // those added that have to be filled
-	build    oplog.UUID       // names that in the log
-	waitFor  *catalog.Index   // an index being built by somebody else; nothing was added
+	building []*catalog.Index  // those added that have to be filled
+	build    oplog.UUID        // names that in the log
+	ids      []storage.IndexID // … of all attempts, noted as builds
+	waitFor  *catalog.Index    // an index being built by somebody else; nothing was added
 	result   CreatedIndexes
 }
 
@@ -123,6 +135,10 @@ func (a *indexAddition) register(ctx context.Context, ch *catalog.Change) error 
 		if err := ch.CreateIndex(coll, x); err != nil {
 			return err
 		}
+	}
+	for _, x := range a.building {
+		a.ids = append(a.ids, x.ID)
+		a.db.builds.add([]storage.IndexID{x.ID}, 1)
 	}
 	a.coll = coll.With(func(c *catalog.Collection) { c.Indexes = append(c.Indexes, a.added...) })
 	if err := ch.Put(ctx, a.coll); err != nil {

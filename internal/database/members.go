@@ -83,7 +83,7 @@ func (d *DB) memberLoop(ctx context.Context) {
 			return
 		}
 		err := d.beat(ctx)
-		if err == nil && d.leads() && d.members.mayTidy() {
+		if err == nil && d.members.mayTidy() {
 			err = d.tidyUp(ctx)
 		}
 		if err != nil && ctx.Err() == nil && !errors.Is(err, storage.ErrWriteConflict) {
@@ -209,6 +209,13 @@ func (m *members) mayTidy() bool {
 	return true
 }
 
+// tidySoon says that this process has left something behind.
+func (m *members) tidySoon() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.tidied = time.Time{}
+}
+
 // isGone says whether a process is not among those that share the store.
 func (m *members) isGone(id [8]byte) bool {
 	m.mu.Lock()
@@ -223,12 +230,15 @@ func (m *members) id() [8]byte {
 	return m.self
 }
 
-// tidyUp removes what processes that are gone have left unfinished.
+// tidyUp removes what this process has left unfinished, and if it leads, processes that are gone.
 func (d *DB) tidyUp(ctx context.Context) error {
-	if err := d.foldCounts(ctx, d.members.isGone); err != nil {
-		return err
+	isCut := d.isOrphan
+	if d.leads() {
+		if err := d.foldCounts(ctx, d.members.isGone); err != nil {
+			return err
+		}
+		isCut = func(x *catalog.Index) bool { return d.members.isGone(x.Builder) || d.isOrphan(x) }
 	}
-	isCut := func(x *catalog.Index) bool { return d.members.isGone(x.Builder) }
 	snap := d.catalog.Snapshot()
 	for _, db := range snap.Databases() {
 		for _, coll := range snap.Collections(db) {

@@ -36,7 +36,11 @@ func (t *data) Out(ctx context.Context, o pipeline.OutSpec) (pipeline.Writer, er
 	}
 	w := &outWriter{db: t.db, op: t.op, target: o.NS}
 	w.temp = Namespace{DB: o.NS.DB, Coll: fmt.Sprintf("tmp.agg_out.%d", t.db.temporaryNumber())}
-	return w, w.create(ctx, options, specs)
+	if err := w.create(ctx, options, specs); err != nil {
+		w.Abort() // it may have been created
+		return nil, err
+	}
+	return w, nil
 }
 
 // outWriter fills a temporary collection.
@@ -96,11 +100,12 @@ func (w *outWriter) Commit(ctx context.Context) error {
 	if err := w.flush(ctx); err != nil {
 		return err
 	}
-	w.done = true
-	return w.db.catalog.Change(ctx, func(ch *catalog.Change) error {
+	err := w.db.catalog.Change(ctx, func(ch *catalog.Change) error {
 		old := ch.Collection(w.target.DB, w.target.Coll)
 		return w.db.rename(ctx, ch, ch.Collection(w.temp.DB, w.temp.Coll), old, w.target.DB, w.target.Coll)
 	})
+	w.done = err == nil
+	return err
 }
 
 // Abort implements pipeline.Writer.
@@ -110,13 +115,17 @@ func (w *outWriter) Abort() {
 	}
 	w.done = true
 	ctx := context.Background()
-	err := w.db.catalog.Change(ctx, func(ch *catalog.Change) error {
+	drop := func(ch *catalog.Change) error {
 		coll := ch.Collection(w.temp.DB, w.temp.Coll)
 		if coll == nil {
 			return nil
 		}
 		return w.db.dropLogged(ctx, ch, coll)
-	})
+	}
+	err := w.db.catalog.Change(ctx, drop)
+	if e := mongoerr.As(err); e != nil && e.Code == mongoerr.HostUnreachable { // as what it is called for, perhaps: the storage may be back
+		err = w.db.catalog.Change(ctx, drop)
+	}
 	if err != nil {
 		w.db.log.Error("drop temporary collection of $out", "ns", w.temp.String(), "error", err)
 	}

@@ -53,6 +53,15 @@ type state struct {
 
 func (s *state) time() uint64 { return s.engine.Applied() }
 
+// losable is a state that is kept elsewhere.
+type losable interface{ IsLost() bool }
+
+// isLost says whether the state cannot be read any more.
+func (s *state) isLost() bool {
+	l, ok := s.engine.(losable)
+	return ok && l.IsLost()
+}
+
 // Snapshot is the data as of a cluster time. It must be released; cursors and transactions opened on it keep what they
 // need themselves.
 type Snapshot struct {
@@ -140,7 +149,7 @@ func (d *DB) SnapshotAt(ctx context.Context, at uint64) (*Snapshot, error) {
 	}
 	before, after := d.snapshots.around(at)
 	candidates := []*state{before, after}
-	if before == nil || before.time() != at {
+	if before == nil || before.time() != at || before.isLost() {
 		now, err := d.present(ctx)
 		if err != nil {
 			release(&d.snapshots, candidates...)
@@ -149,7 +158,7 @@ func (d *DB) SnapshotAt(ctx context.Context, at uint64) (*Snapshot, error) {
 		candidates = append(candidates, now)
 	}
 	for i, st := range candidates {
-		if st == nil {
+		if st == nil || st.isLost() {
 			continue
 		}
 		same, err := d.quietBetween(ctx, min(st.time(), at), max(st.time(), at))
@@ -224,7 +233,7 @@ func (d *DB) present(ctx context.Context) (*state, error) {
 	s.mu.Lock()
 	if n := len(s.kept); n > 0 {
 		// A state nothing has been committed after does for the present one.
-		if st := s.kept[n-1]; !d.shared && st.time() == d.engine.Clock().Applied() && st.defs == d.catalog.Snapshot() {
+		if st := s.kept[n-1]; !d.shared && !st.isLost() && st.time() == d.engine.Clock().Applied() && st.defs == d.catalog.Snapshot() {
 			st.refs++
 			st.until = time.Now().Add(d.SnapshotWindow())
 			s.mu.Unlock()

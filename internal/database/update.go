@@ -311,6 +311,7 @@ func (d *DB) inBatches(ctx context.Context, op *Op, ns Namespace, ids []storage.
 	}
 	for first := true; len(ids) > 0; first = false {
 		n, ran := min(size, len(ids)), 0
+		var failed error // of an operation: nothing of the batch has happened
 		batch := &relaxed
 		if n == len(ids) {
 			batch = op // the last commit makes all of them durable
@@ -319,9 +320,10 @@ func (d *DB) inBatches(ctx context.Context, op *Op, ns Namespace, ids []storage.
 			if a, ok := w.txn.(storage.AheadLocker); ok && n > 1 {
 				a.LockAhead(w.coll.Table, ids[:n])
 			}
+			failed = nil
 			for ran = 0; ran < n && (ran == 0 || !w.isFull()); ran++ {
-				if err := fn(w, ran == 0, ids[ran]); err != nil {
-					return err
+				if failed = fn(w, ran == 0, ids[ran]); failed != nil {
+					return failed
 				}
 			}
 			return nil
@@ -329,7 +331,7 @@ func (d *DB) inBatches(ctx context.Context, op *Op, ns Namespace, ids []storage.
 		switch {
 		case errors.Is(err, errNoCollection):
 			return nil
-		case err != nil && n > 1 && op.Txn == nil && mongoerr.As(err) != nil && ctx.Err() == nil:
+		case failed != nil && n > 1 && op.Txn == nil && mongoerr.As(err) != nil && ctx.Err() == nil:
 			size = 1
 			continue
 		case err != nil:

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
-	"net"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -31,8 +30,13 @@ func TestPostgres(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer pg.Close()
-	line := cutLine(t, pg.Address(), random)
-	url := strings.Replace(pg.URL(), pg.Address(), line.addr, 1)
+	cuts := cutter{r: rand.New(rand.NewPCG(random, 1))}
+	line, err := pgharness.NewLine(pg.Address(), cuts.next)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer line.Close()
+	url := strings.Replace(pg.URL(), pg.Address(), line.Addr, 1)
 	binary := harness.Build(t)
 	var addrs [2]string
 	var servers [2]*harness.Server
@@ -57,11 +61,11 @@ func TestPostgres(t *testing.T) {
 		}
 	}
 	wg.Go(func() { define(ctx, connect(t, addrs[0])) })
-	line.cutting.Store(true)
+	cuts.cutting.Store(true)
 	kills := [2]int{}
 	for w.now() < length {
 		<-time.After(min(time.Duration(500+r.IntN(3000))*time.Millisecond, max(length-w.now(), time.Millisecond)))
-		line.cutting.Store(false) // a process that does not reach PostgreSQL does not start
+		cuts.cutting.Store(false) // a process that does not reach PostgreSQL does not start
 		pause := time.Duration(r.IntN(300)) * time.Millisecond
 		if r.IntN(3) == 0 {
 			pg.Kill()
@@ -77,9 +81,9 @@ func TestPostgres(t *testing.T) {
 			serve(i)
 			kills[0]++
 		}
-		line.cutting.Store(true)
+		cuts.cutting.Store(true)
 	}
-	line.cutting.Store(false)
+	cuts.cutting.Store(false)
 	cancel()
 	wg.Wait()
 	// What is still open is gone with the processes.
@@ -88,7 +92,7 @@ func TestPostgres(t *testing.T) {
 		serve(i)
 	}
 	judge(t, w, connect(t, addrs[1]))
-	t.Logf("%d kills of processes and %d of PostgreSQL, %d connections cut in %s: %s", kills[0], kills[1], line.cuts.Load(), length, w.summary())
+	t.Logf("%d kills of processes and %d of PostgreSQL, %d connections cut in %s: %s", kills[0], kills[1], line.Cuts.Load(), length, w.summary())
 	for i := range servers {
 		servers[i].Stop(t)
 	}
@@ -108,11 +112,9 @@ func define(ctx context.Context, client *mongo.Client) {
 	}
 }
 
-// line passes on what is sent between two addresses, and cuts connections.
-type line struct {
-	addr    string
+// cutter decides at random which messages to PostgreSQL are cut, and how.
+type cutter struct {
 	cutting atomic.Bool
-	cuts    atomic.Int64
 
 	mu sync.Mutex // guards r
 	r  *rand.Rand
@@ -121,111 +123,21 @@ type line struct {
 const (
 	cutOneIn = 500 // messages of a client
 	lateness = 150 // milliseconds after its connection was cut that the server may get a message
-	chunk    = 64 << 10
 )
 
-func cutLine(t *testing.T, target string, random uint64) *line {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+func (c *cutter) next() pgharness.Cut {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.cutting.Load() || c.r.IntN(cutOneIn) > 0 {
+		return pgharness.Cut{}
 	}
-	t.Cleanup(func() { l.Close() })
-	p := &line{addr: l.Addr().String(), r: rand.New(rand.NewPCG(random, 1))}
-	go func() {
-		for {
-			client, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go p.serve(client.(*net.TCPConn), target)
-		}
-	}()
-	return p
-}
-
-// fault is what is done to a connection with a message of the client.
-type fault struct {
-	lost  bool          // the server does not get it
-	late  time.Duration // … or gets it when the client's side has been cut for so long
-	after time.Duration // the client's side is cut so long after the server has got it
-}
-
-// next decides about a message.
-func (p *line) next() (f fault, cut bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if !p.cutting.Load() || p.r.IntN(cutOneIn) > 0 {
-		return f, false
-	}
-	switch p.r.IntN(4) {
+	switch c.r.IntN(4) {
 	case 0:
-		f.lost = true
+		return pgharness.Cut{How: pgharness.Lost}
 	case 1:
-		f.late = time.Duration(p.r.IntN(lateness)) * time.Millisecond
+		return pgharness.Cut{How: pgharness.Late, Delay: time.Duration(c.r.IntN(lateness)) * time.Millisecond}
 	case 2:
-		f.after = time.Duration(p.r.IntN(3000)) * time.Microsecond
+		return pgharness.Cut{How: pgharness.After, Delay: time.Duration(c.r.IntN(3000)) * time.Microsecond}
 	}
-	return f, true
-}
-
-func (p *line) serve(client *net.TCPConn, target string) {
-	defer client.Close()
-	conn, err := net.Dial("tcp", target)
-	if err != nil {
-		return
-	}
-	server := conn.(*net.TCPConn)
-	replies := make(chan struct{})
-	go func() {
-		defer close(replies)
-		pass(client, server)
-		client.Close()
-	}()
-	// What the client has sent is still done.
-	defer func() {
-		server.CloseWrite()
-		server.SetReadDeadline(time.Now().Add(time.Second))
-		<-replies
-		server.Close()
-	}()
-	buf := make([]byte, chunk)
-	for {
-		n, err := client.Read(buf)
-		if err != nil {
-			return
-		}
-		f, cut := p.next()
-		if cut {
-			p.cuts.Add(1)
-		}
-		if f.lost {
-			return
-		}
-		if f.late > 0 {
-			client.Close()
-			<-time.After(f.late)
-		}
-		if _, err := server.Write(buf[:n]); err != nil {
-			return
-		}
-		if cut {
-			<-time.After(f.after)
-			return
-		}
-	}
-}
-
-// pass sends on what comes from the server until either is closed.
-func pass(client, server net.Conn) {
-	buf := make([]byte, chunk)
-	for {
-		n, err := server.Read(buf)
-		if err != nil {
-			return
-		}
-		if _, err := client.Write(buf[:n]); err != nil {
-			return
-		}
-	}
+	return pgharness.Cut{How: pgharness.Mute, Delay: time.Second}
 }

@@ -43,6 +43,7 @@ type conn struct {
 	notice string // the last warning that came with the batch; "" for none
 	ending bool   // a transaction is over for us, but ROLLBACK was not sent yet
 	idle   time.Time
+	cuts   int64 // the pool's when the server was last known to be there
 	portal uint64
 
 	bind pgproto3.Bind

@@ -167,7 +167,7 @@ func (ids *idSet) find(ctx context.Context, kind byte, id uint32) (*object, erro
 	ids.mu.Lock()
 	o := ids.all[objectKey{kind, id}]
 	ids.mu.Unlock()
-	if o != nil || !ids.store.config.Shared {
+	if o != nil || !ids.store.config.Shared && !ids.store.syncer.stale.Load() {
 		return o, nil
 	}
 	if err := ids.store.syncer.reload(ctx); err != nil {
@@ -317,10 +317,12 @@ func (ids *idSet) add(o *object, tx *txn) error {
 	ids.mu.Lock()
 	defer ids.mu.Unlock()
 	key := objectKey{o.kind, o.id}
-	if ids.all[key] != nil && ids.store.config.Shared {
+	old := ids.all[key]
+	switch {
+	case old == nil || old.dropped != 0: // no id comes again, unless the commit that created its object was lost
+	case ids.store.config.Shared:
 		return ids.store.claims.conflict() // another process was faster
-	}
-	if ids.all[key] != nil {
+	default:
 		return fmt.Errorf("storage: id %c%d exists already", o.kind, o.id)
 	}
 	o.creator, o.users = tx.id, 1

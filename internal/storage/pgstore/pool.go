@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -24,7 +25,8 @@ type pool struct {
 	timeout time.Duration
 	prepare func(context.Context, *conn) error // makes a new connection ready
 	closing <-chan struct{}
-	cut     func() // called when a connection was cut
+	cut     func()       // called when a connection was cut
+	cuts    atomic.Int64 // how often one was found to be
 
 	mu      sync.Mutex // guards the rest
 	idle    []*conn    // the last is used first
@@ -142,11 +144,13 @@ func (p *pool) dial(ctx context.Context, deadline <-chan time.Time) (*conn, erro
 }
 
 func (p *pool) connect(ctx context.Context) (*conn, error) {
+	cuts := p.cuts.Load()
 	pg, err := connect(ctx, p.config)
 	if err != nil {
 		return nil, err
 	}
 	c := newConn(pg)
+	c.cuts = cuts
 	if err := p.prepare(ctx, c); err != nil {
 		c.close()
 		return nil, err
@@ -169,12 +173,22 @@ func unreachable(err error) bool {
 
 // release gives a connection back.
 func (p *pool) release(c *conn) {
-	if c.broken {
+	if !p.isThere(c) {
 		p.discard(c)
 		return
 	}
 	c.idle = time.Now()
 	p.wake(c)
+}
+
+// isThere says whether a connection can be used again: if another one was found to be cut since it was last known to be
+// there, this one may be, too.
+func (p *pool) isThere(c *conn) bool {
+	if cuts := p.cuts.Load(); cuts != c.cuts && !c.broken {
+		c.broken = len(c.batch) > 0 || !c.alive() // half of a batch would go with the question
+		c.cuts = cuts
+	}
+	return !c.broken
 }
 
 // wake hands a connection, or the place of one that is gone, to who waits first.
@@ -208,6 +222,7 @@ func (p *pool) discard(c *conn) {
 
 // suspect closes the idle connections: another one was cut.
 func (p *pool) suspect() {
+	p.cuts.Add(1)
 	p.mu.Lock()
 	idle := p.idle
 	p.idle = nil

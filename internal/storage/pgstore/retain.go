@@ -58,7 +58,7 @@ func (s *Store) Retain() (storage.Retained, error) {
 		return nil, translate(ctx, err)
 	}
 	for old := range s.retained.open {
-		if old.position == st.position && !old.c.broken {
+		if old.position == st.position && s.pool.isThere(old.c) {
 			s.claims.close(st.seq)
 			c.ending = true
 			s.pool.release(c)
@@ -71,6 +71,13 @@ func (s *Store) Retain() (storage.Retained, error) {
 	}
 	s.retained.open[st] = struct{}{}
 	return &retained{s: s, state: st}, nil
+}
+
+// IsLost says whether the state cannot be read any more, because a connection was cut.
+func (r *retained) IsLost() bool {
+	r.s.retained.mu.Lock()
+	defer r.s.retained.mu.Unlock()
+	return !r.released && !r.s.pool.isThere(r.state.c)
 }
 
 // Applied is the time of the state.

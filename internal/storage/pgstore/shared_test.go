@@ -795,6 +795,7 @@ func TestLostCreation(t *testing.T) {
 	c.once("DELETE FROM " + b.schema + ".ids WHERE id = 9")
 	c.once("DELETE FROM " + b.schema + ".blocks WHERE id = 9")
 	must(t, c.run(ctx))
+	must(t, b.syncer.reload(ctx)) // it may know the lost one, too
 	create(b, "other")
 	a.syncer.cut()
 	for deadline := time.Now().Add(10 * time.Second); ; {

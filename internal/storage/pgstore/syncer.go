@@ -255,6 +255,14 @@ func (y *syncer) take(ctx context.Context) error {
 // lead is a round of whoever has set busy.
 func (y *syncer) lead(ctx context.Context, fn func(*conn) error) error {
 	c, err := y.c, error(nil)
+	if c != nil && y.suspect.Swap(false) && !c.alive() {
+		c.close()
+		c = nil
+		y.mu.Lock()
+		y.c = nil
+		y.gen++
+		y.mu.Unlock()
+	}
 	if c == nil {
 		c, err = y.connect(ctx)
 	}
@@ -434,6 +442,7 @@ func (y *syncer) look(ctx context.Context, c *conn) error {
 	y.standbys.Store(v[2] != 0)
 	if y.stale.Swap(false) || y.ddl == 0 || y.foreign(v[1]) {
 		if err := y.s.ids.load(ctx, c); err != nil {
+			y.stale.Store(true)
 			return err
 		}
 	}

@@ -34,11 +34,12 @@ const (
 
 // txn is a transaction.
 type txn struct {
-	s    *Store
-	id   uint64
-	opts storage.TxnOptions
-	done bool
-	fail error // the PostgreSQL transaction is aborted; what calls return from now on
+	s       *Store
+	id      uint64
+	opts    storage.TxnOptions
+	done    bool
+	unknown bool  // whether it has committed is not known
+	fail    error // the PostgreSQL transaction is aborted; what calls return from now on
 
 	c       *conn  // nil before the first statement
 	begun   bool   // BEGIN is queued or sent
@@ -265,7 +266,8 @@ func (tx *txn) failed(ctx context.Context, err error) error {
 	case state == stateNoSchema:
 		tx.s.namespaces.Clear()
 	case tx.at != nil && (state == stateInvalidSnapshot || state == stateUndefinedObject):
-		err = mongoerr.New(mongoerr.SnapshotUnavailable, "the snapshot is gone: PostgreSQL has been started again: %v", err)
+		// Who reads again is told that it is not there any more, unless the present state does.
+		err = mongoerr.New(mongoerr.HostUnreachable, "the connection to PostgreSQL that kept the snapshot was lost: %v", err)
 	}
 	if isMissing(err) && tx.findGone(ctx) {
 		err = storage.ErrWriteConflict // the next attempt does without them
@@ -431,6 +433,9 @@ func (tx *txn) end(pos uint64) {
 	seq := uint64(0)
 	if pos != 0 || len(tx.claims) > 0 {
 		seq = tx.s.claims.finish(tx.claims, pos != 0)
+	}
+	if tx.unknown {
+		seq = 0 // what it creates and drops is looked up again
 	}
 	tx.s.ids.end(tx, seq)
 	if tx.held {

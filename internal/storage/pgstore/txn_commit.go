@@ -93,8 +93,10 @@ func (tx *txn) commitWrites(ctx context.Context, direct bool) (uint64, error) {
 	if errors.As(err, &cut) || err != nil && c.broken {
 		tx.fail = unknownOutcome(err)
 		err = tx.fail
+		tx.unknown = true
 		tx.end(1)
 		tx.s.fence(c.pg.PID())
+		tx.s.syncer.stale.Store(true)
 		return 0, err
 	}
 	if err != nil {
