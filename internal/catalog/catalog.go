@@ -83,9 +83,10 @@ func (c *Catalog) Collection(db, name string) *Collection {
 // reader that takes its snapshot before it looks at the mark never sees a
 // document whose mark it misses. It reports whether the mark is written by this transaction;
 // then the writer calls StoredMultikey after its commit, and until then every
-// writer writes the mark again, since this transaction may yet fail.
-func MarkMultikey(ctx context.Context, txn storage.Txn, x *Index, mask uint32) (written bool, err error) {
-	if x.stored.Load()|mask == x.stored.Load() {
+// writer writes the mark again, since this transaction may yet fail. losses are those of the transaction's
+// options: marks that were stored before may be lost.
+func MarkMultikey(ctx context.Context, txn storage.Txn, x *Index, mask uint32, losses uint64) (written bool, err error) {
+	if x.stored.has(mask, losses) {
 		return false, nil
 	}
 	x.multikey.Or(mask)
@@ -96,7 +97,7 @@ func MarkMultikey(ctx context.Context, txn storage.Txn, x *Index, mask uint32) (
 }
 
 // StoredMultikey notes that a mark made by MarkMultikey has been committed.
-func StoredMultikey(x *Index, mask uint32) { x.stored.Or(mask) }
+func StoredMultikey(x *Index, mask uint32, losses uint64) { x.stored.add(mask, losses) }
 
 // Change is one change of the catalog under way.
 type Change struct {
@@ -294,7 +295,7 @@ func makeTable(txn storage.Txn, coll *Collection, newID func() uint32) error {
 
 func allotIndex(txn storage.Txn, coll *Collection, x *Index, id uint32) error {
 	x.ID = storage.IndexID(id)
-	x.multikey, x.stored = new(atomic.Uint32), new(atomic.Uint32)
+	x.multikey, x.stored = new(atomic.Uint32), new(storedMark)
 	x.Uses = new(atomic.Int64)
 	x.SinceMS = time.Now().UnixMilli()
 	if err := nameIndex(txn, x); err != nil {

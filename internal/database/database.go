@@ -75,6 +75,7 @@ type DB struct {
 	settingsChange sync.Mutex                     // serialises changes of settings
 
 	counted      chan struct{} // closed when the collections have been counted after a crash
+	losses       uint64        // of the engine, when the database was opened
 	catalogCount sync.Mutex    // serialises recount
 	stop         context.CancelFunc
 	work         sync.WaitGroup
@@ -122,7 +123,7 @@ func Open(ctx context.Context, cfg Config) (*DB, error) {
 	background, stop := context.WithCancel(context.Background())
 	d := &DB{
 		engine: cfg.Engine, shared: storage.IsShared(cfg.Engine), catalog: cat, log: cfg.Logger, tempDir: cfg.TempDir, js: cfg.JS,
-		stop: stop, counted: make(chan struct{}),
+		stop: stop, counted: make(chan struct{}), losses: storage.Losses(cfg.Engine),
 	}
 	cat.Reloaded = d.reloaded
 	d.members.init()

@@ -34,7 +34,13 @@ const buildReport = 10 * time.Second
 func (d *DB) build(ctx context.Context, coll *catalog.Collection, indexes []*catalog.Index, id oplog.UUID) error {
 	b := &indexBuild{db: d, ns: Namespace{DB: coll.DB, Coll: coll.Name}, uuid: coll.UUID, indexes: indexes, id: id, began: time.Now()}
 	b.reported = b.began
-	err := b.run(ctx)
+	generation, err := storage.Generation(ctx, d.engine)
+	if err == nil {
+		err = b.run(ctx)
+	}
+	if err == nil {
+		err = d.syncSince(ctx, generation) // or the index would be ready without what a batch has put there
+	}
 	if err == nil {
 		err = b.finish(ctx, nil)
 	}
@@ -134,7 +140,8 @@ func (b *indexBuild) batch(ctx context.Context, op *Op, hope hope) (more bool, e
 	if coll, err = b.collection(snap); err != nil {
 		return false, err
 	}
-	w := &writer{db: b.db, op: op, coll: coll, txn: b.db.engine.Begin(b.db.buildOptions(snap, coll, hope))}
+	w := &writer{db: b.db, op: op, coll: coll, losses: storage.Losses(b.db.engine)}
+	w.txn = b.db.engine.Begin(b.db.buildOptions(w, snap, hope))
 	defer w.txn.Rollback()
 	it, err := w.txn.Scan(ctx, coll.Table, storage.RecordRange{Min: b.last + 1})
 	if err != nil {
@@ -162,10 +169,10 @@ func (b *indexBuild) batch(ctx context.Context, op *Op, hope hope) (more bool, e
 
 // buildOptions are those of a batch's transaction, which keeps the writers of other
 // processes out.
-func (d *DB) buildOptions(snap *catalog.Snapshot, coll *catalog.Collection, hope hope) storage.TxnOptions {
-	o := storage.TxnOptions{NoSync: true, Hopeful: hope == hopeful}
+func (d *DB) buildOptions(w *writer, snap *catalog.Snapshot, hope hope) storage.TxnOptions {
+	o := storage.TxnOptions{NoSync: true, Hopeful: hope == hopeful, Losses: w.losses}
 	if d.shared {
-		o.Expect, o.Alone, o.ConflictWait = snap.Version(), []storage.TableID{coll.Table}, conflictWait
+		o.Expect, o.Alone, o.ConflictWait = snap.Version(), []storage.TableID{w.coll.Table}, conflictWait
 	}
 	return o
 }

@@ -49,6 +49,7 @@ type state struct {
 	defs   *catalog.Snapshot
 	refs   int       // readers, and one while it is among those kept
 	until  time.Time // when it is no longer kept
+	losses uint64    // of the engine before it was retained: it may be gone after the next
 }
 
 func (s *state) time() uint64 { return s.engine.Applied() }
@@ -224,7 +225,7 @@ func (d *DB) present(ctx context.Context) (*state, error) {
 	s.mu.Lock()
 	if n := len(s.kept); n > 0 {
 		// A state nothing has been committed after does for the present one.
-		if st := s.kept[n-1]; !d.shared && st.time() == d.engine.Clock().Applied() && st.defs == d.catalog.Snapshot() {
+		if st := s.kept[n-1]; !d.shared && st.losses == storage.Losses(d.engine) && st.time() == d.engine.Clock().Applied() && st.defs == d.catalog.Snapshot() {
 			st.refs++
 			st.until = time.Now().Add(d.SnapshotWindow())
 			s.mu.Unlock()
@@ -232,7 +233,7 @@ func (d *DB) present(ctx context.Context) (*state, error) {
 		}
 	}
 	s.mu.Unlock()
-	st := &state{refs: 2}
+	st := &state{refs: 2, losses: storage.Losses(d.engine)}
 	var err error
 	st.defs, err = d.catalog.Pinned(ctx, func() (storage.Retained, error) {
 		var err error

@@ -41,6 +41,7 @@ type object struct {
 	limit      int64
 	block      int64 // the size of the next block
 	fetched    time.Time
+	losses     uint64       // Store.Losses before the block was fetched: in another life of the server it may be another process's
 	width      atomic.Int64 // bytes of a row, a moving average; 0 if unknown
 	statements sync.Map     // of scans, by their shape
 	doubt      atomic.Int32 // how many brief transactions are not to hope for the best
@@ -324,7 +325,7 @@ func (ids *idSet) add(o *object, tx *txn) error {
 	}
 	o.creator, o.users = tx.id, 1
 	if o.next == 0 { // the first block belongs to who creates the table
-		o.next, o.limit, o.fetched = 1, 1+blockSize, time.Now()
+		o.next, o.limit, o.fetched, o.losses = 1, 1+blockSize, time.Now(), ids.store.Losses()
 	}
 	ids.all[key] = o
 	tx.touched = append(tx.touched, o)

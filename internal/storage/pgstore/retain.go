@@ -58,7 +58,7 @@ func (s *Store) Retain() (storage.Retained, error) {
 		return nil, translate(ctx, err)
 	}
 	for old := range s.retained.open {
-		if old.position == st.position && !old.c.broken {
+		if old.position == st.position && old.c.alive() {
 			s.claims.close(st.seq)
 			c.ending = true
 			s.pool.release(c)

@@ -23,6 +23,8 @@ type syncer struct {
 
 	suspect atomic.Bool // another connection was cut: this one may be, too
 
+	losses atomic.Uint64 // 1, and one for each connection that was cut; grows before there is another
+
 	standbys atomic.Bool // commits wait for standbys, too
 
 	commitNow string // makes a commit wait for the disk; set by the first connection
@@ -41,7 +43,10 @@ type syncer struct {
 	owned map[int64]struct{} // versions after it that this process has made; guarded by mu
 }
 
-func (y *syncer) init(s *Store) { y.s = s }
+func (y *syncer) init(s *Store) {
+	y.s = s
+	y.losses.Store(1)
+}
 
 // open makes the first connection and the schema. It does not wait for standbys, which may be missing.
 func (y *syncer) open(ctx context.Context) error {
@@ -271,6 +276,7 @@ func (y *syncer) lead(ctx context.Context, fn func(*conn) error) error {
 		c.close()
 		y.c = nil
 		y.gen++
+		y.losses.Add(1)
 	case c != nil:
 		if y.c == nil {
 			y.gen++
