@@ -69,6 +69,7 @@ type DB struct {
 	updaters     sync.Pool // of *updater
 	snapshots    snapshots
 	tallies      tallies
+	builds       builds
 	members      members
 
 	settings       atomic.Pointer[settingsByHash] // nil for none
@@ -127,6 +128,7 @@ func Open(ctx context.Context, cfg Config) (*DB, error) {
 	}
 	cat.Reloaded = d.reloaded
 	d.members.init()
+	d.builds.init()
 	d.tallies.init(d.members.id())
 	d.ids.init()
 	d.hints.init()
@@ -148,6 +150,7 @@ func Open(ctx context.Context, cfg Config) (*DB, error) {
 		d.work.Go(func() { d.memberLoop(background) })
 	}
 	d.work.Go(func() { d.cursors.reap(background) })
+	d.work.Go(func() { d.abandonLoop(background) })
 	d.work.Go(func() { d.expireLoop(background) })
 	return d, nil
 }

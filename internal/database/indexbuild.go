@@ -32,6 +32,7 @@ const buildReport = 10 * time.Second
 
 // build fills new indexes of a collection. If it fails they are gone.
 func (d *DB) build(ctx context.Context, coll *catalog.Collection, indexes []*catalog.Index, id oplog.UUID) error {
+	defer d.builds.end(indexes)
 	b := &indexBuild{db: d, ns: Namespace{DB: coll.DB, Coll: coll.Name}, uuid: coll.UUID, indexes: indexes, id: id, began: time.Now()}
 	b.reported = b.began
 	generation, err := storage.Generation(ctx, d.engine)

@@ -30,6 +30,7 @@ func (d *DB) CreateIndexes(ctx context.Context, ns Namespace, specs []bsonval.Do
 		err := d.catalog.Change(ctx, func(ch *catalog.Change) error { return a.register(ctx, ch) })
 		switch {
 		case err != nil:
+			d.builds.end(a.building) // it may have happened
 			return CreatedIndexes{}, clientError(ctx, err)
 		case a.waitFor != nil:
 			// Somebody else builds the same index: it is there when that is done.
@@ -96,7 +97,8 @@ func (a *indexAddition) register(ctx context.Context, ch *catalog.Change) error 
 			return err
 		}
 	}
-	a.added, a.building = nil, nil // of an earlier attempt
+	a.db.builds.end(a.building) // of an earlier attempt
+	a.added, a.building = nil, nil
 	a.result = CreatedIndexes{Before: coll.NumIndexes(), CreatedCollection: fresh}
 	if err := a.add(coll); err != nil || a.waitFor != nil {
 		return err
@@ -131,6 +133,7 @@ func (a *indexAddition) register(ctx context.Context, ch *catalog.Change) error 
 	if empty {
 		return a.db.logIndexes(ctx, ch, coll, a.added)
 	}
+	a.db.builds.begin(a.building)
 	a.build = oplog.UUID(catalog.NewUUID())
 	return a.db.logCommand(ctx, ch, coll, oplog.StartIndexBuild(coll.Name, a.build, indexSpecs(a.added)...), nil)
 }

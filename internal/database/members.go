@@ -229,15 +229,22 @@ func (d *DB) tidyUp(ctx context.Context) error {
 		return err
 	}
 	isCut := func(x *catalog.Index) bool { return d.members.isGone(x.Builder) }
-	snap := d.catalog.Snapshot()
+	if !hasUnfinished(d.catalog.Snapshot(), isCut) {
+		return nil
+	}
+	return d.dropUnfinishedIndexes(ctx, isCut)
+}
+
+// hasUnfinished says whether there are indexes that are not ready and whose build is cut.
+func hasUnfinished(snap *catalog.Snapshot, isCut func(*catalog.Index) bool) bool {
 	for _, db := range snap.Databases() {
 		for _, coll := range snap.Collections(db) {
 			if slices.ContainsFunc(coll.Indexes, func(x *catalog.Index) bool { return !x.Ready && isCut(x) }) {
-				return d.dropUnfinishedIndexes(ctx, isCut)
+				return true
 			}
 		}
 	}
-	return nil
+	return false
 }
 
 // depart takes this process out of the books.

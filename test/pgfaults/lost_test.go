@@ -226,3 +226,66 @@ func TestSnapshotAfterRestart(t *testing.T) {
 		})
 	}
 }
+
+// TestBuildCutOff has PostgreSQL crash while an index is registered, which happens although it has failed, and be away while one
+// is built: nothing is left of either, and the next attempt succeeds.
+func TestBuildCutOff(t *testing.T) {
+	index := mongo.IndexModel{Keys: bson.D{{Key: "a", Value: 1}, {Key: "b", Value: 1}}}
+	create := func(coll *mongo.Collection) error {
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		defer cancel()
+		_, err := coll.Indexes().CreateOne(ctx, index)
+		return err
+	}
+	unfinished := func(coll *mongo.Collection) bool {
+		var stats struct{ IndexBuilds []string }
+		err := coll.Database().RunCommand(t.Context(), bson.D{{Key: "collStats", Value: coll.Name()}}).Decode(&stats)
+		return err != nil || len(stats.IndexBuilds) > 0
+	}
+	for name, parameters := range map[string]string{"shared": "", "alone": "&shared=false"} {
+		for what, cut := range map[string]func(f *forgetful, failed chan error){
+			"registered": func(f *forgetful, failed chan error) {
+				<-time.After(500 * time.Millisecond) // it waits for a standby
+				f.crash()
+				waitForStandbys(t, f.Server, "")
+				if err := <-failed; err == nil {
+					t.Error("the index was created without the standby")
+				}
+			},
+			"built": func(f *forgetful, failed chan error) {
+				f.Kill()
+				if err := <-failed; err == nil {
+					t.Error("the index was created without PostgreSQL")
+				}
+				if err := f.Run(); err != nil {
+					t.Fatal(err)
+				}
+			},
+		} {
+			t.Run(name+"/"+what, func(t *testing.T) {
+				f := &forgetful{Server: ownServer(t), t: t}
+				coll := f.client(parameters).Database("faults").Collection("docs")
+				docs := make([]any, 20000)
+				for i := range docs {
+					docs[i] = bson.D{{Key: "_id", Value: i}, {Key: "a", Value: i}, {Key: "b", Value: bson.A{i, i + 1, i + 2, i + 3, i + 4}}}
+				}
+				if _, err := coll.InsertMany(t.Context(), docs); err != nil {
+					t.Fatal(err)
+				}
+				if what == "registered" {
+					waitForStandbys(t, f.Server, "nobody")
+				}
+				failed := make(chan error, 1)
+				go func() { failed <- create(coll) }()
+				if what == "built" {
+					await(t, func() bool { return unfinished(coll) }, "no index is built")
+				}
+				cut(f, failed)
+				await(t, func() bool { return !unfinished(coll) }, "an index is left that nobody builds")
+				if err := create(coll); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+	}
+}
