@@ -28,6 +28,8 @@ type Catalog struct {
 	// publish is held from the commit of a change until current shows it. It comes after change.
 	publish sync.RWMutex
 	nextID  uint32
+
+	doubtful atomic.Bool // see doubt
 }
 
 var nextIDKey = []byte("N")
@@ -163,6 +165,9 @@ func (ch *Change) run(ctx context.Context, fn func(*Change) error) error {
 	c := ch.catalog
 	c.change.Lock()
 	defer c.change.Unlock()
+	if err := c.settle(ctx); err != nil {
+		return err
+	}
 	ch.base = c.current.Load()
 	ch.snap, ch.undo = ch.base, c.nextID
 	ch.Txn = c.engine.Begin(ch.options())
@@ -202,6 +207,7 @@ func (ch *Change) publish(ctx context.Context) error {
 	defer c.publish.Unlock()
 	// A change that began must not be torn by a client that goes away.
 	if _, err := ch.Txn.Commit(context.WithoutCancel(ctx)); err != nil {
+		c.doubt(ctx, err)
 		return fmt.Errorf("catalog: commit: %w", err)
 	}
 	c.current.Store(ch.snap.at(version))

@@ -83,6 +83,25 @@ func (d *DB) abandonLoop(ctx context.Context) {
 	}
 }
 
+// settlePause lies between two looks whether definitions are in doubt.
+const settlePause = 100 * time.Millisecond
+
+// settleLoop finds out which definitions there are, after a change of them of which nobody knows whether it has happened.
+func (d *DB) settleLoop(ctx context.Context) {
+	tick := time.NewTicker(settlePause)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+		if err := d.catalog.Settle(ctx); err != nil && ctx.Err() == nil {
+			d.log.Debug("definitions not read", "error", err)
+		}
+	}
+}
+
 // dropAbandoned drops such indexes, if there are some.
 func (d *DB) dropAbandoned(ctx context.Context) error {
 	if err := d.catalog.Refresh(ctx, d.catalog.Snapshot()); err != nil {

@@ -149,6 +149,9 @@ func Open(ctx context.Context, cfg Config) (*DB, error) {
 		d.work.Go(func() { d.watchOthers(background) })
 		d.work.Go(func() { d.memberLoop(background) })
 	}
+	if !d.shared && storage.Losses(d.engine) != 0 {
+		d.work.Go(func() { d.settleLoop(background) })
+	}
 	d.work.Go(func() { d.cursors.reap(background) })
 	d.work.Go(func() { d.abandonLoop(background) })
 	d.work.Go(func() { d.expireLoop(background) })

@@ -184,10 +184,13 @@ func (ids *idSet) load(ctx context.Context, c *conn) error {
 	found := map[objectKey]*object{}
 	// What is committed from here on may not be in the answer.
 	ids.mu.Lock()
-	known := make(map[objectKey]*object, len(ids.all))
+	known, dropped := make(map[objectKey]*object, len(ids.all)), map[objectKey]*object{}
 	for key, o := range ids.all {
 		if o.creator == 0 {
 			known[key] = o
+		}
+		if o.dropped != 0 {
+			dropped[key] = o
 		}
 	}
 	ids.mu.Unlock()
@@ -208,18 +211,21 @@ func (ids *idSet) load(ctx context.Context, c *conn) error {
 	}
 	ids.mu.Lock()
 	defer ids.mu.Unlock()
-	dropped := uint64(0)
+	seq := uint64(0)
 	for key, o := range ids.all {
+		if dropped[key] == o && found[key] != nil {
+			continue // what has dropped it is lost
+		}
 		if known[key] != o || o.dropper != 0 || o.dropped != 0 || o.isLike(found[key]) {
 			delete(found, key)
 			continue
 		}
 		// Dropped by another process: older snapshots still see it. If there is another object with its id,
 		// it was created in a commit that PostgreSQL has lost.
-		if dropped == 0 {
-			dropped = s.claims.finish(nil, true)
+		if seq == 0 {
+			seq = s.claims.finish(nil, true)
 		}
-		o.dropped = dropped
+		o.dropped = seq
 	}
 	for key, o := range found {
 		ids.all[key] = o

@@ -901,3 +901,26 @@ func TestBehind(t *testing.T) {
 		}
 	}
 }
+
+// TestLostDrop loses the commit that dropped a table, as a crash does, while a transaction is open that saw the table.
+func TestLostDrop(t *testing.T) {
+	s, _ := openTwo(t)
+	ctx := t.Context()
+	older := s.Begin(storage.TxnOptions{ReadOnly: true})
+	defer older.Rollback()
+	older.Snapshot()
+	tx := s.Begin(storage.TxnOptions{})
+	must(t, errors.Join(tx.DropIndex(1), tx.DropTable(1)))
+	commit(t, tx)
+	c, err := s.pool.acquire(ctx)
+	must(t, err)
+	c.end()
+	table, err := s.ids.find(ctx, kindTable, 1)
+	must(t, err)
+	c.once("UPDATE " + s.schema + ".ids SET dropped = NULL")
+	c.once("DROP TRIGGER dropped ON " + table.name)
+	must(t, c.run(ctx))
+	s.pool.release(c)
+	must(t, s.syncer.reload(ctx))
+	insertOne(t, s, "x")
+}

@@ -97,6 +97,9 @@ func (tx *txn) commitWrites(ctx context.Context, direct bool) (uint64, error) {
 	if errors.As(err, &cut) || err != nil && c.broken {
 		tx.fail = unknownOutcome(err)
 		err = tx.fail
+		if len(tx.drops) > 0 || tx.creates() {
+			defer tx.s.syncer.stale.Store(true) // when it is over
+		}
 		tx.end(1)
 		tx.s.fence(c.pg.PID())
 		return 0, err
