@@ -29,7 +29,9 @@ type Order struct {
 	sync.Mutex
 	// Oldest is a record id that no record of the collection is below; it saves
 	// looking for the oldest among the remains of those removed.
-	Oldest atomic.Int64
+	Oldest int64
+	// Losses are those of the engine ([storage.Revivable]) until which Oldest is right.
+	Losses uint64
 }
 
 // Arrivals tells readers who wait at the end of a capped collection that something

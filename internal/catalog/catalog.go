@@ -24,11 +24,12 @@ type Catalog struct {
 	shared  bool // other processes may change the definitions
 	current atomic.Pointer[Snapshot]
 
-	change sync.Mutex // serialises Change; guards nextID and doubt
+	change sync.Mutex // serialises Change; guards nextID
 	// publish is held from the commit of a change until current shows it. It comes after change.
 	publish sync.RWMutex
 	nextID  uint32
-	doubt   bool // a commit has failed, and what is stored is not known yet; not in a shared store
+
+	doubtful atomic.Bool // see doubt
 }
 
 var nextIDKey = []byte("N")
@@ -84,9 +85,10 @@ func (c *Catalog) Collection(db, name string) *Collection {
 // reader that takes its snapshot before it looks at the mark never sees a
 // document whose mark it misses. It reports whether the mark is written by this transaction;
 // then the writer calls StoredMultikey after its commit, and until then every
-// writer writes the mark again, since this transaction may yet fail.
-func MarkMultikey(ctx context.Context, txn storage.Txn, x *Index, mask uint32) (written bool, err error) {
-	if x.stored.Load()|mask == x.stored.Load() {
+// writer writes the mark again, since this transaction may yet fail. losses are those of the transaction's
+// options: marks that were stored before may be lost.
+func MarkMultikey(ctx context.Context, txn storage.Txn, x *Index, mask uint32, losses uint64) (written bool, err error) {
+	if x.stored.has(mask, losses) {
 		return false, nil
 	}
 	x.multikey.Or(mask)
@@ -97,7 +99,7 @@ func MarkMultikey(ctx context.Context, txn storage.Txn, x *Index, mask uint32) (
 }
 
 // StoredMultikey notes that a mark made by MarkMultikey has been committed.
-func StoredMultikey(x *Index, mask uint32) { x.stored.Or(mask) }
+func StoredMultikey(x *Index, mask uint32, losses uint64) { x.stored.add(mask, losses) }
 
 // Change is one change of the catalog under way.
 type Change struct {
@@ -189,39 +191,11 @@ func (ch *Change) run(ctx context.Context, fn func(*Change) error) error {
 		}
 	}
 	if err := ch.publish(ctx); err != nil {
-		c.nextID, c.doubt = ch.undo, !c.shared
-		return errors.Join(err, c.settle(context.WithoutCancel(ctx)))
+		return err
 	}
 	for _, f := range ch.after {
 		f()
 	}
-	return nil
-}
-
-// settle reads the definitions again if the outcome of a change's commit is not known, as with a storage that is another server: it
-// may have happened. In a shared store the version tells. The change lock is held.
-func (c *Catalog) settle(ctx context.Context) error {
-	if !c.doubt {
-		return nil
-	}
-	txn := c.engine.Begin(storage.TxnOptions{ReadOnly: true})
-	defer txn.Rollback()
-	id, err := readNextID(ctx, txn)
-	if err != nil {
-		return err
-	}
-	c.publish.Lock()
-	defer c.publish.Unlock()
-	known := c.current.Load()
-	snap, err := c.load(ctx, txn, known)
-	if err == nil && c.Reloaded != nil {
-		err = c.Reloaded(ctx, known, snap)
-	}
-	if err != nil {
-		return err
-	}
-	c.current.Store(snap)
-	c.nextID, c.doubt = id, false
 	return nil
 }
 
@@ -236,6 +210,7 @@ func (ch *Change) publish(ctx context.Context) error {
 	defer c.publish.Unlock()
 	// A change that began must not be torn by a client that goes away.
 	if _, err := ch.Txn.Commit(context.WithoutCancel(ctx)); err != nil {
+		c.doubt(ctx, err)
 		return fmt.Errorf("catalog: commit: %w", err)
 	}
 	c.current.Store(ch.snap.at(version))
@@ -329,7 +304,7 @@ func makeTable(txn storage.Txn, coll *Collection, newID func() uint32) error {
 
 func allotIndex(txn storage.Txn, coll *Collection, x *Index, id uint32) error {
 	x.ID = storage.IndexID(id)
-	x.multikey, x.stored = new(atomic.Uint32), new(atomic.Uint32)
+	x.multikey, x.stored = new(atomic.Uint32), new(storedMark)
 	x.Uses = new(atomic.Int64)
 	x.SinceMS = time.Now().UnixMilli()
 	if err := nameIndex(txn, x); err != nil {

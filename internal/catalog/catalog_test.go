@@ -104,7 +104,7 @@ func TestReopen(t *testing.T) {
 		if _, err := ch.Rename(ctx, moving, "other", "moved"); err != nil {
 			return err
 		}
-		if _, err := MarkMultikey(ctx, ch.Txn, a.Index("xy"), 2); err != nil {
+		if _, err := MarkMultikey(ctx, ch.Txn, a.Index("xy"), 2, 0); err != nil {
 			return err
 		}
 		x := makeIndex(t, `{"v": 2, "key": {"w": 1}, "name": "w"}`)

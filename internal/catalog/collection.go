@@ -173,7 +173,7 @@ type Index struct {
 	Builder [8]byte
 
 	multikey *atomic.Uint32
-	stored   *atomic.Uint32 // the part of multikey that is known to be on disk
+	stored   *storedMark // the part of multikey that is known to be stored
 	// Uses counts the queries that chose the index, and SinceMS says since when.
 	Uses    *atomic.Int64
 	SinceMS int64

@@ -121,7 +121,7 @@ func NewIndex(spec bsonval.Doc) (*Index, error) {
 	x := &Index{
 		Name: string(spec.Lookup("name").Bytes()), Spec: spec, Key: docOf(spec.Lookup("key")),
 		Unique: spec.Lookup("unique").Truthy(), Sparse: spec.Lookup("sparse").Truthy(),
-		Hidden: spec.Lookup("hidden").Truthy(), Clustered: spec.Lookup("clustered").Truthy(), Ready: true, multikey: new(atomic.Uint32), stored: new(atomic.Uint32), Uses: new(atomic.Int64),
+		Hidden: spec.Lookup("hidden").Truthy(), Clustered: spec.Lookup("clustered").Truthy(), Ready: true, multikey: new(atomic.Uint32), stored: new(storedMark), Uses: new(atomic.Int64),
 		SinceMS: time.Now().UnixMilli(),
 	}
 	it := x.Key.Iter()

@@ -24,6 +24,8 @@ type Guard struct {
 	// Count and Bytes are the number of documents and their size, kept up to
 	// date by committed writes and counted again at start.
 	Count, Bytes atomic.Int64
+	// CountedIn is the number of losses of the engine ([storage.Revivable]) after which they were counted last, 0 at start.
+	CountedIn atomic.Uint64
 
 	// Scans counts the scans of the whole collection since the start.
 	Scans atomic.Int64

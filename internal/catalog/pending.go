@@ -80,6 +80,9 @@ func (p *Pending) Commit(ctx context.Context, check func(*Snapshot) error, commi
 	}
 	p.catalog.change.Lock()
 	defer p.catalog.change.Unlock()
+	if err := p.catalog.settle(ctx); err != nil {
+		return err
+	}
 	snap := p.catalog.current.Load()
 	if err := check(snap); err != nil {
 		return err
@@ -101,6 +104,7 @@ func (p *Pending) Commit(ctx context.Context, check func(*Snapshot) error, commi
 	p.catalog.publish.Lock()
 	defer p.catalog.publish.Unlock()
 	if err := commit(); err != nil {
+		p.catalog.doubt(ctx, err)
 		return err
 	}
 	p.catalog.current.Store(snap.at(version))

@@ -214,7 +214,7 @@ func (ch *Change) fresh(coll *Collection) bool { return uint32(coll.Table) > ch.
 // belongs to them in this process, and those that are the same are the same values.
 func (c *Catalog) load(ctx context.Context, txn storage.Txn, old *Snapshot) (*Snapshot, error) {
 	snap := &Snapshot{dbs: map[string]map[string]*Collection{}}
-	began := time.Now()
+	began, losses := time.Now(), storage.Losses(c.engine)
 	if c.shared {
 		v, err := txn.GetMeta(ctx, versionKey)
 		if err != nil {
@@ -245,7 +245,7 @@ func (c *Catalog) load(ctx context.Context, txn storage.Txn, old *Snapshot) (*Sn
 		return nil, fmt.Errorf("catalog: read collections: %w", err)
 	}
 	inherit(old, changed)
-	return snap, loadMultikey(ctx, txn, snap)
+	return snap, loadMultikey(ctx, txn, snap, losses)
 }
 
 // inherit gives new versions of collections what belongs to all versions.
@@ -276,7 +276,7 @@ func inherit(old *Snapshot, changed []*Collection) {
 }
 
 // loadMultikey reads which indexes have arrays.
-func loadMultikey(ctx context.Context, txn storage.Txn, snap *Snapshot) error {
+func loadMultikey(ctx context.Context, txn storage.Txn, snap *Snapshot, losses uint64) error {
 	marks := map[storage.IndexID]uint32{}
 	var bad error
 	err := txn.ScanMeta(ctx, []byte("X"), func(key, value []byte) bool {
@@ -294,7 +294,7 @@ func loadMultikey(ctx context.Context, txn storage.Txn, snap *Snapshot) error {
 		for _, coll := range colls {
 			for _, x := range coll.Indexes {
 				x.multikey.Or(marks[x.ID])
-				x.stored.Or(marks[x.ID])
+				x.stored.add(marks[x.ID], losses)
 			}
 		}
 	}

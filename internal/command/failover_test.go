@@ -26,6 +26,7 @@ type failover struct {
 }
 
 func (e *failover) Generation(context.Context) (uint64, error) { return e.generation.Load() + 1, nil }
+func (e *failover) Losses() uint64                             { return e.generation.Load() + 1 }
 func (e *failover) AwaitsStandbys() bool                       { return e.standbys }
 
 func (e *failover) Durable() (uint64, <-chan struct{}) {

@@ -68,7 +68,9 @@ func errCappedInTransaction(ns Namespace) error {
 func (d *DB) countCapped(ctx context.Context, ns Namespace) error {
 	select {
 	case <-d.counted:
-		return nil
+		if d.shared || d.lossless() == 0 {
+			return nil
+		}
 	default:
 	}
 	coll := d.catalog.Collection(ns.DB, ns.Coll)
@@ -84,13 +86,16 @@ func (d *DB) countCapped(ctx context.Context, ns Namespace) error {
 func (w *writer) inOrder() (release func()) {
 	order := &w.coll.Guard.Order
 	order.Lock()
-	w.oldest = storage.RecordID(order.Oldest.Load())
+	if order.Losses == w.losses {
+		w.oldest = storage.RecordID(order.Oldest)
+	}
 	return order.Unlock
 }
 
 // arrived publishes what the writer has committed to a capped collection.
 func (w *writer) arrived() {
-	w.coll.Guard.Order.Oldest.Store(int64(w.oldest))
+	order := &w.coll.Guard.Order
+	order.Oldest, order.Losses = int64(w.oldest), w.losses
 	w.coll.Guard.Arrivals.Announce()
 }
 

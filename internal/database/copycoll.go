@@ -53,6 +53,10 @@ func (d *DB) createCopy(ctx context.Context, ns Namespace, coll *catalog.Collect
 // copyDocuments copies all documents as they are. A capped copy leaves out those
 // that are larger than it may become.
 func (d *DB) copyDocuments(ctx context.Context, coll *catalog.Collection, to Namespace) error {
+	generation, err := storage.Generation(ctx, d.engine)
+	if err != nil {
+		return err
+	}
 	txn := d.engine.Begin(storage.TxnOptions{ReadOnly: true})
 	defer txn.Rollback()
 	it, err := inNaturalOrder(ctx, txn, coll)
@@ -90,7 +94,10 @@ func (d *DB) copyDocuments(ctx context.Context, coll *catalog.Collection, to Nam
 	if err := it.Err(); err != nil {
 		return err
 	}
-	return flush()
+	if err := flush(); err != nil {
+		return err
+	}
+	return d.syncSince(ctx, generation) // before what is copied may go
 }
 
 // documentIterator iterates documents.

@@ -91,6 +91,9 @@ func (d *DB) saveCounts(ctx context.Context) error {
 			if c.Guard == nil {
 				continue
 			}
+			if !d.isCounted(c) {
+				return nil // nor then
+			}
 			now := tally{c.Guard.Count.Load(), c.Guard.Bytes.Load()}
 			if err := txn.PutMeta(ctx, countKey(c), now.encode()); err != nil {
 				return err
@@ -123,7 +126,26 @@ func (d *DB) counts(ctx context.Context, op *Op, c *catalog.Collection) (count, 
 		t, err := d.storedCounts(ctx, txn, c)
 		return t.count, t.bytes, err
 	}
+	if !d.isCounted(c) {
+		if err := d.recountOne(ctx, c); err != nil {
+			return 0, 0, err
+		}
+	}
 	return max(c.Guard.Count.Load(), 0), max(c.Guard.Bytes.Load(), 0), nil
+}
+
+// isCounted says whether a collection has been counted since the engine has last lost what was committed, be it at start. The oplog
+// counts for itself.
+func (d *DB) isCounted(c *catalog.Collection) bool {
+	return d.shared || c.Log || c.Guard.CountedIn.Load() >= d.lossless()
+}
+
+// lossless is what the engine's losses were when the database was opened, or what they are if there have been more.
+func (d *DB) lossless() uint64 {
+	if now := storage.Losses(d.engine); now != d.losses {
+		return now
+	}
+	return 0
 }
 
 // recount counts every collection that existed at start. Writers of a
@@ -156,6 +178,7 @@ func (d *DB) recountOne(ctx context.Context, c *catalog.Collection) error {
 		return err
 	}
 	defer c.Guard.Readmit()
+	losses := storage.Losses(d.engine)
 	txn := d.engine.Begin(storage.TxnOptions{ReadOnly: true})
 	defer txn.Rollback()
 	it, err := txn.Scan(ctx, c.Table, storage.RecordRange{})
@@ -171,6 +194,7 @@ func (d *DB) recountOne(ctx context.Context, c *catalog.Collection) error {
 	if it.Err() == nil {
 		c.Guard.Count.Store(count)
 		c.Guard.Bytes.Store(bytes)
+		c.Guard.CountedIn.Store(losses)
 	}
 	return it.Err()
 }

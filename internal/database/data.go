@@ -18,6 +18,7 @@ import (
 	"github.com/archelon-db/archelon/internal/pipeline"
 	"github.com/archelon-db/archelon/internal/plan"
 	"github.com/archelon-db/archelon/internal/sortkey"
+	"github.com/archelon-db/archelon/internal/storage"
 )
 
 // data gives a pipeline its collections: it implements pipeline.Data. All scans
@@ -31,6 +32,9 @@ type data struct {
 	hinted Namespace
 
 	explain bool // the pipeline is explained
+
+	merges     bool   // Merge was called
+	generation uint64 // of the storage before that
 }
 
 var _ pipeline.Data = (*data)(nil)
@@ -388,6 +392,13 @@ func (t *data) Merge(ctx context.Context, ns Namespace, ops []pipeline.MergeOp) 
 	op := *t.op
 	op.At = nil // it writes to the present state
 	op.NoSync = op.NoSync || op.Txn == nil
+	if !t.merges {
+		var err error
+		if t.generation, err = storage.Generation(ctx, t.db.engine); err != nil {
+			return clientError(ctx, err)
+		}
+		t.merges = true
+	}
 	for len(ops) > 1 && op.Txn == nil && t.db.IsDistant() {
 		filters := make([]bsonval.Doc, len(ops))
 		for i := range ops {
@@ -455,10 +466,10 @@ func (t *data) merge(ctx context.Context, op *Op, ns Namespace, m *pipeline.Merg
 
 // Merged implements pipeline.Data.
 func (t *data) Merged(ctx context.Context) error {
-	if t.op.NoSync || t.op.Txn != nil {
+	if t.op.NoSync || t.op.Txn != nil || !t.merges {
 		return nil
 	}
-	return t.db.engine.Sync(ctx)
+	return clientError(ctx, t.db.syncSince(ctx, t.generation))
 }
 
 // merged stores the new version of a document, its _id unchanged.

@@ -69,13 +69,14 @@ type DB struct {
 	updaters     sync.Pool // of *updater
 	snapshots    snapshots
 	tallies      tallies
-	members      members
 	builds       builds
+	members      members
 
 	settings       atomic.Pointer[settingsByHash] // nil for none
 	settingsChange sync.Mutex                     // serialises changes of settings
 
 	counted      chan struct{} // closed when the collections have been counted after a crash
+	losses       uint64        // of the engine, when the database was opened
 	catalogCount sync.Mutex    // serialises recount
 	stop         context.CancelFunc
 	work         sync.WaitGroup
@@ -123,10 +124,11 @@ func Open(ctx context.Context, cfg Config) (*DB, error) {
 	background, stop := context.WithCancel(context.Background())
 	d := &DB{
 		engine: cfg.Engine, shared: storage.IsShared(cfg.Engine), catalog: cat, log: cfg.Logger, tempDir: cfg.TempDir, js: cfg.JS,
-		stop: stop, counted: make(chan struct{}),
+		stop: stop, counted: make(chan struct{}), losses: storage.Losses(cfg.Engine),
 	}
 	cat.Reloaded = d.reloaded
 	d.members.init()
+	d.builds.init()
 	d.tallies.init(d.members.id())
 	d.ids.init()
 	d.hints.init()
@@ -147,7 +149,11 @@ func Open(ctx context.Context, cfg Config) (*DB, error) {
 		d.work.Go(func() { d.watchOthers(background) })
 		d.work.Go(func() { d.memberLoop(background) })
 	}
+	if !d.shared && storage.Losses(d.engine) != 0 {
+		d.work.Go(func() { d.settleLoop(background) })
+	}
 	d.work.Go(func() { d.cursors.reap(background) })
+	d.work.Go(func() { d.abandonLoop(background) })
 	d.work.Go(func() { d.expireLoop(background) })
 	return d, nil
 }

@@ -19,8 +19,50 @@ type mortal struct {
 }
 
 func (m *mortal) Generation(context.Context) (uint64, error) { return m.asked.Add(1), nil }
+func (m *mortal) Losses() uint64                             { return 1 }
 func (m *mortal) SyncNoted(ctx context.Context) error        { return m.Sync(ctx) }
 func (m *mortal) AwaitsStandbys() bool                       { return false }
+
+// TestLostBatches fills collections and indexes in several transactions while the storage goes down: what is made of them may lack
+// some.
+func TestLostBatches(t *testing.T) {
+	engine, err := pebblestore.Open(pebblestore.Config{Memory: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := openOn(t, &mortal{Engine: engine}, &OplogConfig{})
+	from, to := Namespace{DB: "shop", Coll: "orders"}, Namespace{DB: "archive", Coll: "orders"}
+	insertJSON(t, d, from, `{"n": 1}`)
+	aggregate := func(stage string) error {
+		q := &AggregateQuery{Pipeline: doc(t, `{"p": [`+stage+`]}`).Lookup("p").Doc()}
+		cur, err := d.Aggregate(t.Context(), d.NewOp(t.Context()), from, q)
+		if err == nil {
+			_, _, _, err = cur.AppendBatch(t.Context(), nil, -1)
+			cur.Close()
+		}
+		return err
+	}
+	for name, fill := range map[string]func() error{
+		"index": func() error {
+			_, err := d.CreateIndexes(t.Context(), from, []bsonval.Doc{doc(t, `{"key": {"n": 1}, "name": "n_1"}`)})
+			return err
+		},
+		"rename": func() error { return d.Rename(t.Context(), from, to, false) },
+		"capped": func() error { return d.ConvertToCapped(t.Context(), from, 4096) },
+		"$out":   func() error { return aggregate(`{"$out": "others"}`) },
+		"$merge": func() error { return aggregate(`{"$merge": "others"}`) },
+	} {
+		if err := fill(); !mongoerr.Is(err, mongoerr.HostUnreachable) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if coll := d.Catalog().Collection(from.DB, from.Coll); coll == nil || coll.Capped != nil || len(coll.Indexes) != 1 {
+		t.Errorf("%+v is left", coll)
+	}
+	if coll := d.Catalog().Collection(to.DB, to.Coll); coll != nil {
+		t.Error("the collection has moved")
+	}
+}
 
 // TestLostBatch changes more documents than one transaction does while the storage goes down: the first ones may be lost.
 func TestLostBatch(t *testing.T) {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/archelon-db/archelon/internal/bsonval"
@@ -33,9 +32,16 @@ const buildReport = 10 * time.Second
 
 // build fills new indexes of a collection. If it fails they are gone.
 func (d *DB) build(ctx context.Context, coll *catalog.Collection, indexes []*catalog.Index, id oplog.UUID) error {
+	defer d.builds.end(indexes)
 	b := &indexBuild{db: d, ns: Namespace{DB: coll.DB, Coll: coll.Name}, uuid: coll.UUID, indexes: indexes, id: id, began: time.Now()}
 	b.reported = b.began
-	err := b.run(ctx)
+	generation, err := storage.Generation(ctx, d.engine)
+	if err == nil {
+		err = b.run(ctx)
+	}
+	if err == nil {
+		err = d.syncSince(ctx, generation) // or the index would be ready without what a batch has put there
+	}
 	if err == nil {
 		err = b.finish(ctx, nil)
 	}
@@ -45,38 +51,6 @@ func (d *DB) build(ctx context.Context, coll *catalog.Collection, indexes []*cat
 	}
 	d.log.Info("index build done", "ns", b.ns.String(), "indexes", b.names(), "documents", b.done, "took", time.Since(b.began))
 	return nil
-}
-
-// builds are the indexes that this process builds, or is about to. One that is not among them though it should be, because
-// nobody knew whether its registration had been committed, or its removal, is an orphan.
-type builds struct {
-	mu  sync.Mutex // guards ids
-	ids map[storage.IndexID]int
-}
-
-// add notes builds, one more or one less of each.
-func (b *builds) add(ids []storage.IndexID, n int) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.ids == nil {
-		b.ids = map[storage.IndexID]int{}
-	}
-	for _, id := range ids {
-		if b.ids[id] += n; b.ids[id] == 0 {
-			delete(b.ids, id)
-		}
-	}
-}
-
-func (b *builds) has(id storage.IndexID) bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.ids[id] > 0
-}
-
-// isOrphan says whether this process should build an index, and does not.
-func (d *DB) isOrphan(x *catalog.Index) bool {
-	return !x.Ready && x.Builder == d.members.id() && !d.builds.has(x.ID)
 }
 
 // indexBuild is one build under way. It belongs to one goroutine.
@@ -167,7 +141,8 @@ func (b *indexBuild) batch(ctx context.Context, op *Op, hope hope) (more bool, e
 	if coll, err = b.collection(snap); err != nil {
 		return false, err
 	}
-	w := &writer{db: b.db, op: op, coll: coll, txn: b.db.engine.Begin(b.db.buildOptions(snap, coll, hope))}
+	w := &writer{db: b.db, op: op, coll: coll, losses: storage.Losses(b.db.engine)}
+	w.txn = b.db.engine.Begin(b.db.buildOptions(w, snap, hope))
 	defer w.txn.Rollback()
 	it, err := w.txn.Scan(ctx, coll.Table, storage.RecordRange{Min: b.last + 1})
 	if err != nil {
@@ -195,10 +170,10 @@ func (b *indexBuild) batch(ctx context.Context, op *Op, hope hope) (more bool, e
 
 // buildOptions are those of a batch's transaction, which keeps the writers of other
 // processes out.
-func (d *DB) buildOptions(snap *catalog.Snapshot, coll *catalog.Collection, hope hope) storage.TxnOptions {
-	o := storage.TxnOptions{NoSync: true, Hopeful: hope == hopeful}
+func (d *DB) buildOptions(w *writer, snap *catalog.Snapshot, hope hope) storage.TxnOptions {
+	o := storage.TxnOptions{NoSync: true, Hopeful: hope == hopeful, Losses: w.losses}
 	if d.shared {
-		o.Expect, o.Alone, o.ConflictWait = snap.Version(), []storage.TableID{coll.Table}, conflictWait
+		o.Expect, o.Alone, o.ConflictWait = snap.Version(), []storage.TableID{w.coll.Table}, conflictWait
 	}
 	return o
 }
@@ -309,12 +284,8 @@ func (d *DB) awaitBuild(ctx context.Context, ns Namespace, x *catalog.Index) err
 		if coll == nil {
 			return nil
 		}
-		now := coll.Index(x.Name)
-		if now == nil || now.ID != x.ID || now.Ready {
+		if now := coll.Index(x.Name); now == nil || now.ID != x.ID || now.Ready {
 			return nil
-		}
-		if d.isOrphan(now) {
-			return d.dropUnfinishedIndexes(ctx, d.isOrphan)
 		}
 		select {
 		case <-tick.C:

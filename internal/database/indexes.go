@@ -27,32 +27,22 @@ func (d *DB) CreateIndexes(ctx context.Context, ns Namespace, specs []bsonval.Do
 	}
 	for {
 		a := &indexAddition{db: d, ns: ns, specs: parsed}
-		err := a.run(ctx)
-		if err == nil && a.waitFor != nil {
-			// Somebody else builds the same index: it is there when that is done.
-			err = d.awaitBuild(ctx, ns, a.waitFor)
-		}
+		err := d.catalog.Change(ctx, func(ch *catalog.Change) error { return a.register(ctx, ch) })
 		switch {
 		case err != nil:
+			d.builds.end(a.building) // it may have happened
 			return CreatedIndexes{}, clientError(ctx, err)
-		case a.waitFor == nil:
-			return a.result, nil
+		case a.waitFor != nil:
+			// Somebody else builds the same index: it is there when that is done.
+			if err := d.awaitBuild(ctx, ns, a.waitFor); err != nil {
+				return CreatedIndexes{}, clientError(ctx, err)
+			}
+			continue
+		case len(a.building) > 0:
+			err = d.build(ctx, a.coll, a.building, a.build)
 		}
+		return a.result, clientError(ctx, err)
 	}
-}
-
-// run registers the indexes and builds them.
-func (a *indexAddition) run(ctx context.Context) error {
-	d := a.db
-	defer func() { d.builds.add(a.ids, -1) }()
-	err := d.catalog.Change(ctx, func(ch *catalog.Change) error { return a.register(ctx, ch) })
-	if err == nil && len(a.building) > 0 {
-		err = d.build(ctx, a.coll, a.building, a.build)
-	}
-	if err != nil && len(a.ids) > 0 {
-		d.members.tidySoon()
-	}
-	return err
 }
 
 func parseIndexSpecs(specs []bsonval.Doc) ([]*indexSpec, error) {
@@ -77,10 +67,9 @@ type indexAddition struct {
 
 	coll     *catalog.Collection // as it became
 	added    []*catalog.Index
-	building []*catalog.Index  // those added that have to be filled
-	build    oplog.UUID        // names that in the log
-	ids      []storage.IndexID // … of all attempts, noted as builds
-	waitFor  *catalog.Index    // an index being built by somebody else; nothing was added
+	building []*catalog.Index // those added that have to be filled
+	build    oplog.UUID       // names that in the log
+	waitFor  *catalog.Index   // an index being built by somebody else; nothing was added
 	result   CreatedIndexes
 }
 
@@ -108,7 +97,8 @@ func (a *indexAddition) register(ctx context.Context, ch *catalog.Change) error 
 			return err
 		}
 	}
-	a.added, a.building = nil, nil // of an earlier attempt
+	a.db.builds.end(a.building) // of an earlier attempt
+	a.added, a.building = nil, nil
 	a.result = CreatedIndexes{Before: coll.NumIndexes(), CreatedCollection: fresh}
 	if err := a.add(coll); err != nil || a.waitFor != nil {
 		return err
@@ -136,10 +126,6 @@ func (a *indexAddition) register(ctx context.Context, ch *catalog.Change) error 
 			return err
 		}
 	}
-	for _, x := range a.building {
-		a.ids = append(a.ids, x.ID)
-		a.db.builds.add([]storage.IndexID{x.ID}, 1)
-	}
 	a.coll = coll.With(func(c *catalog.Collection) { c.Indexes = append(c.Indexes, a.added...) })
 	if err := ch.Put(ctx, a.coll); err != nil {
 		return err
@@ -147,6 +133,7 @@ func (a *indexAddition) register(ctx context.Context, ch *catalog.Change) error 
 	if empty {
 		return a.db.logIndexes(ctx, ch, coll, a.added)
 	}
+	a.db.builds.begin(a.building)
 	a.build = oplog.UUID(catalog.NewUUID())
 	return a.db.logCommand(ctx, ch, coll, oplog.StartIndexBuild(coll.Name, a.build, indexSpecs(a.added)...), nil)
 }

@@ -83,7 +83,7 @@ func (d *DB) memberLoop(ctx context.Context) {
 			return
 		}
 		err := d.beat(ctx)
-		if err == nil && d.members.mayTidy() {
+		if err == nil && d.leads() && d.members.mayTidy() {
 			err = d.tidyUp(ctx)
 		}
 		if err != nil && ctx.Err() == nil && !errors.Is(err, storage.ErrWriteConflict) {
@@ -209,13 +209,6 @@ func (m *members) mayTidy() bool {
 	return true
 }
 
-// tidySoon says that this process has left something behind.
-func (m *members) tidySoon() {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.tidied = time.Time{}
-}
-
 // isGone says whether a process is not among those that share the store.
 func (m *members) isGone(id [8]byte) bool {
 	m.mu.Lock()
@@ -230,24 +223,28 @@ func (m *members) id() [8]byte {
 	return m.self
 }
 
-// tidyUp removes what this process has left unfinished, and if it leads, processes that are gone.
+// tidyUp removes what processes that are gone have left unfinished.
 func (d *DB) tidyUp(ctx context.Context) error {
-	isCut := d.isOrphan
-	if d.leads() {
-		if err := d.foldCounts(ctx, d.members.isGone); err != nil {
-			return err
-		}
-		isCut = func(x *catalog.Index) bool { return d.members.isGone(x.Builder) || d.isOrphan(x) }
+	if err := d.foldCounts(ctx, d.members.isGone); err != nil {
+		return err
 	}
-	snap := d.catalog.Snapshot()
+	isCut := func(x *catalog.Index) bool { return d.members.isGone(x.Builder) }
+	if !hasUnfinished(d.catalog.Snapshot(), isCut) {
+		return nil
+	}
+	return d.dropUnfinishedIndexes(ctx, isCut)
+}
+
+// hasUnfinished says whether there are indexes that are not ready and whose build is cut.
+func hasUnfinished(snap *catalog.Snapshot, isCut func(*catalog.Index) bool) bool {
 	for _, db := range snap.Databases() {
 		for _, coll := range snap.Collections(db) {
 			if slices.ContainsFunc(coll.Indexes, func(x *catalog.Index) bool { return !x.Ready && isCut(x) }) {
-				return d.dropUnfinishedIndexes(ctx, isCut)
+				return true
 			}
 		}
 	}
-	return nil
+	return false
 }
 
 // depart takes this process out of the books.

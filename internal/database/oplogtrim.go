@@ -51,6 +51,7 @@ type trimmer struct {
 	minRetention time.Duration
 	pieces       []piece // oldest first
 	idle         bool    // another process that shares the store trims
+	losses       uint64  // of the engine, before the pieces were read
 	cuts         int64
 	cutting      time.Duration // in all cuts
 }
@@ -66,6 +67,7 @@ func newTrimmer(ctx context.Context, log *changeLog, size int64, minRetention ti
 
 // measure reads the pieces and counts what is behind them.
 func (t *trimmer) measure(ctx context.Context, txn storage.Txn) (err error) {
+	t.losses = storage.Losses(t.log.db.engine)
 	if t.pieces, err = readPieces(ctx, txn); err != nil {
 		return err
 	}
@@ -151,7 +153,7 @@ func (t *trimmer) trim(ctx context.Context, now time.Time) error {
 	began := time.Now()
 	txn := t.log.db.engine.Begin(storage.TxnOptions{NoSync: true})
 	defer txn.Rollback()
-	if t.idle { // another process has trimmed
+	if t.idle || t.losses != storage.Losses(t.log.db.engine) { // another process has trimmed, or what this one did may be lost
 		if err := t.measure(ctx, txn); err != nil {
 			return err
 		}

@@ -8,6 +8,7 @@ import (
 	"github.com/archelon-db/archelon/internal/catalog"
 	"github.com/archelon-db/archelon/internal/mongoerr"
 	"github.com/archelon-db/archelon/internal/pipeline"
+	"github.com/archelon-db/archelon/internal/storage"
 )
 
 // Out implements pipeline.Data: the documents go into a temporary collection
@@ -51,9 +52,13 @@ type outWriter struct {
 	docs         []bsonval.Doc
 	size         int
 	done         bool
+	generation   uint64 // of the storage when it began
 }
 
-func (w *outWriter) create(ctx context.Context, options bsonval.Doc, specs []bsonval.Doc) error {
+func (w *outWriter) create(ctx context.Context, options bsonval.Doc, specs []bsonval.Doc) (err error) {
+	if w.generation, err = storage.Generation(ctx, w.db.engine); err != nil {
+		return err
+	}
 	coll, err := catalog.NewCollection(w.temp.DB, w.temp.Coll, options)
 	if err != nil {
 		return err
@@ -99,6 +104,9 @@ func (w *outWriter) flush(ctx context.Context) error {
 func (w *outWriter) Commit(ctx context.Context) error {
 	if err := w.flush(ctx); err != nil {
 		return err
+	}
+	if err := w.db.syncSince(ctx, w.generation); err != nil { // before the target is gone
+		return clientError(ctx, err)
 	}
 	err := w.db.catalog.Change(ctx, func(ch *catalog.Change) error {
 		old := ch.Collection(w.target.DB, w.target.Coll)

@@ -224,7 +224,7 @@ func (d *DB) cappedWatched(snap *catalog.Snapshot) []*catalog.Collection {
 // collection.
 func (d *DB) writeOptions(w *writer, snap *catalog.Snapshot) storage.TxnOptions {
 	op, coll := w.op, w.coll
-	o := storage.TxnOptions{NoSync: op.NoSync, ConflictWait: conflictWait, Brief: w.hope == oneRecord, Hopeful: w.hope == hopeful}
+	o := storage.TxnOptions{NoSync: op.NoSync, ConflictWait: conflictWait, Brief: w.hope == oneRecord, Hopeful: w.hope == hopeful, Losses: w.losses}
 	if !d.shared {
 		return o
 	}
@@ -245,10 +245,12 @@ func (d *DB) writeOptions(w *writer, snap *catalog.Snapshot) storage.TxnOptions 
 func (t *Transaction) beginShared() error {
 	ctx := context.Background()
 	t.txn.Rollback()
-	t.db.takeSlot(&t.slot)
+	t.losses = storage.Losses(t.db.engine)
+	t.db.takeSlot(&t.slot, t.losses)
 	for {
 		snap := t.db.catalog.Snapshot()
 		opts := t.options
+		opts.Losses = t.losses
 		opts.Expect = snap.Version()
 		txn := t.db.engine.Begin(opts)
 		_, err := txn.GetMeta(ctx, snap.Version()[0].Key)

@@ -50,6 +50,7 @@ func decodeTally(v []byte) tally {
 type tallies struct {
 	mu      sync.Mutex // guards the rest
 	process [8]byte
+	losses  uint64 // of the engine, until which rows are what is stored
 	free    []uint32
 	next    uint32
 	rows    map[tallyRow]tally
@@ -88,6 +89,7 @@ func (t *tallies) begin(process [8]byte) {
 // slot is what a transaction writes rows with; the zero slot has not been taken.
 type slot struct {
 	taken, lost bool
+	losses      uint64 // tallies.losses when it was taken
 	number      uint32
 	written     []writtenTally
 }
@@ -98,17 +100,21 @@ type writtenTally struct {
 	late int64 // that is in it
 }
 
-// take takes a slot that no other transaction has.
-func (t *tallies) take(s *slot) {
+// take takes a slot that no other transaction has, for one that goes by a number of losses. If there has been one since, rows may
+// be stored as they were before: none of them is written any more.
+func (t *tallies) take(s *slot, losses uint64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if losses > t.losses {
+		t.losses, t.free, t.rows = losses, nil, map[tallyRow]tally{}
+	}
 	if n := len(t.free); n > 0 {
 		s.number, t.free = t.free[n-1], t.free[:n-1]
 	} else {
 		s.number = t.next
 		t.next++
 	}
-	s.taken = true
+	s.taken, s.losses = true, t.losses
 }
 
 // give gives a slot back when its transaction is over. What it has written counts as
@@ -123,7 +129,7 @@ func (t *tallies) give(s *slot) {
 	for _, w := range s.written {
 		t.late[w.row.coll] += w.late
 	}
-	if !s.lost {
+	if !s.lost && s.losses == t.losses {
 		t.free = append(t.free, s.number)
 	}
 	*s = slot{}
@@ -151,7 +157,9 @@ func (t *tallies) keep(s *slot) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, w := range s.written {
-		t.rows[w.row] = w.now
+		if s.losses == t.losses {
+			t.rows[w.row] = w.now
+		}
 	}
 	s.written = s.written[:0]
 }
@@ -182,16 +190,16 @@ func (w *writer) takeSlot() (release func()) {
 	if !w.db.shared {
 		return func() {}
 	}
-	w.db.takeSlot(&w.slot)
+	w.db.takeSlot(&w.slot, w.losses)
 	return func() { w.db.tallies.give(&w.slot) }
 }
 
 // takeSlot takes a slot for a transaction that is about to begin.
-func (d *DB) takeSlot(s *slot) {
+func (d *DB) takeSlot(s *slot, losses uint64) {
 	if d.members.silent() {
 		d.rejoin()
 	}
-	d.tallies.take(s)
+	d.tallies.take(s, losses)
 }
 
 // tally stores how the write changes the collection's counts, in a shared store.

@@ -47,7 +47,8 @@ type Transaction struct {
 	ended   bool
 	held    atomic.Int32 // heldNothing, heldToRead or heldToWrite
 	reads   atomic.Uint64
-	slot    slot // for the counts in a shared store
+	slot    slot   // for the counts in a shared store
+	losses  uint64 // of the engine when it began
 }
 
 // part is a collection that a transaction has touched.
@@ -90,8 +91,8 @@ func (t *Transaction) SetSession(lsid bsonval.Doc, txnNumber int64) {
 }
 
 func (d *DB) beginTransaction(opts storage.TxnOptions) *Transaction {
-	opts.NoSync = d.AwaitsStandbys()
-	t := &Transaction{db: d, options: opts, txn: d.engine.Begin(opts), parts: map[Namespace]*part{}}
+	opts.NoSync, opts.Losses = d.AwaitsStandbys(), storage.Losses(d.engine)
+	t := &Transaction{db: d, options: opts, losses: opts.Losses, txn: d.engine.Begin(opts), parts: map[Namespace]*part{}}
 	t.pending = d.catalog.Pending(t.txn)
 	d.transactions.add(t)
 	return t
@@ -221,7 +222,7 @@ func (t *Transaction) writeOnce(ctx context.Context, op *Op, ns Namespace, fn fu
 	if err := t.holdShared(ctx, coll); err != nil {
 		return err
 	}
-	w := &writer{db: t.db, op: op, coll: coll, txn: t.txn}
+	w := &writer{db: t.db, op: op, coll: coll, txn: t.txn, losses: t.losses}
 	w.log.begin(w)
 	defer w.log.end(false)
 	if err := fn(w); err != nil {
@@ -275,7 +276,7 @@ func (t *Transaction) Commit(ctx context.Context, before func(context.Context, s
 	}
 	for _, p := range t.parts {
 		for _, m := range p.marks {
-			catalog.StoredMultikey(m.index, m.mask)
+			catalog.StoredMultikey(m.index, m.mask, t.losses)
 		}
 		t.db.tallied(&t.slot, p.coll, p.count, p.bytes)
 	}

@@ -355,5 +355,17 @@ func (d *DB) inBatches(ctx context.Context, op *Op, ns Namespace, ids []storage.
 	return nil
 }
 
+// syncSince makes everything durable that is committed, and fails if what was committed in a generation of the storage may not be.
+func (d *DB) syncSince(ctx context.Context, generation uint64) error {
+	if err := d.engine.Sync(ctx); err != nil {
+		return err
+	}
+	now, err := storage.Generation(ctx, d.engine)
+	if err == nil && now != generation {
+		err = errLostBatch
+	}
+	return err
+}
+
 // errLostBatch is the error of a command whose last transaction is durable, and not necessarily those before it.
 var errLostBatch = mongoerr.New(mongoerr.HostUnreachable, "the connection to the storage was lost while the command was writing")

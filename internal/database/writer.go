@@ -29,7 +29,8 @@ type writer struct {
 	coll *catalog.Collection
 	txn  storage.Txn
 
-	hope hope
+	hope   hope
+	losses uint64 // of the engine, before the writer has looked at anything that is remembered
 
 	keys, oldKeys indexkey.Keys
 	partial       *expr.Context // evaluates partial filters and validators
@@ -167,6 +168,7 @@ func pause(ctx context.Context, attempt int) error {
 }
 
 func (d *DB) writeOnce(ctx context.Context, ns Namespace, w *writer, fn func(*writer) error) error {
+	w.losses = storage.Losses(d.engine)
 	if err := d.countCapped(ctx, ns); err != nil {
 		return err
 	}
@@ -373,7 +375,7 @@ func (w *writer) mark(ctx context.Context, x *catalog.Index, mask uint32) error 
 	if mask == 0 {
 		return nil
 	}
-	written, err := catalog.MarkMultikey(ctx, w.txn, x, mask)
+	written, err := catalog.MarkMultikey(ctx, w.txn, x, mask, w.losses)
 	if written {
 		w.marks = append(w.marks, multikeyMark{x, mask})
 	}
@@ -387,7 +389,7 @@ func (w *writer) commit() error {
 		return err
 	}
 	for _, m := range w.marks {
-		catalog.StoredMultikey(m.index, m.mask)
+		catalog.StoredMultikey(m.index, m.mask, w.losses)
 	}
 	return nil
 }

@@ -77,7 +77,7 @@ func (s *store) put(docs ...string) {
 				err = keys.Of(x.Generator, d, nil)
 			}
 			if err == nil && keys.Multikey != 0 {
-				_, err = catalog.MarkMultikey(s.t.Context(), txn, x, keys.Multikey)
+				_, err = catalog.MarkMultikey(s.t.Context(), txn, x, keys.Multikey, 0)
 			}
 			for _, k := range keys.List {
 				if err == nil {

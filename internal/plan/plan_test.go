@@ -81,7 +81,7 @@ func collectionOf(t *testing.T, lines string) *catalog.Collection {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := catalog.MarkMultikey(t.Context(), marks{}, x, mask); err != nil {
+		if _, err := catalog.MarkMultikey(t.Context(), marks{}, x, mask, 0); err != nil {
 			t.Fatal(err)
 		}
 		coll.Indexes = append(coll.Indexes, x)

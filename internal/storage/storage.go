@@ -190,6 +190,10 @@ type TxnOptions struct {
 	// it holds, or has created.
 	Hold TableID
 
+	// Losses, if not 0, is what [Revivable.Losses] was before the caller looked at what it remembers of the store and
+	// goes by. If it has grown since, Commit fails with ErrWriteConflict.
+	Losses uint64
+
 	// Alone are tables that the transaction wants alone: in a shared store it waits,
 	// for ConflictWait at most, until nobody else holds them, before it takes its
 	// snapshot. The first read or write fails with ErrWriteConflict if that is in vain.
@@ -393,6 +397,10 @@ type Revivable interface {
 	// Generation is another number after that. It fails while the server is not reached.
 	Generation(ctx context.Context) (uint64, error)
 
+	// Losses counts, from 1 on, how often the server is known to have been down: what was committed before is not to be
+	// relied on by what is committed afterwards. Unlike Generation it asks nobody.
+	Losses() uint64
+
 	// SyncNoted waits until everything is durable whose Commit has returned.
 	SyncNoted(ctx context.Context) error
 
@@ -406,6 +414,14 @@ func Generation(ctx context.Context, e Engine) (uint64, error) {
 		return r.Generation(ctx)
 	}
 	return 0, nil
+}
+
+// Losses is that of an engine that can have some, else 0.
+func Losses(e Engine) uint64 {
+	if r, ok := e.(Revivable); ok {
+		return r.Losses()
+	}
+	return 0
 }
 
 // Savepoint is a mark in a transaction's writes.

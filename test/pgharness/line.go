@@ -128,7 +128,7 @@ func (p *Line) serve(client *net.TCPConn) {
 	// What the client has sent is still done.
 	defer func() {
 		client.Close()
-		server.CloseWrite()
+		_ = server.CloseWrite()
 		server.SetReadDeadline(time.Now().Add(goodbye))
 		<-r.done
 		server.Close()

@@ -103,6 +103,12 @@
 // row in commits away (its position stays), without which a commit fails. Who looks
 // for the outcome afterwards finds it.
 //
+// What has been committed and not yet waited for may so be lost while the process that has seen it goes on. Each
+// connection of the syncer that is cut counts as a loss (Store.Losses): whoever remembers something of the store
+// remembers the number too, and believes it only while that is the same. A transaction names the number it goes by
+// (storage.TxnOptions.Losses), and its commit, which may have waited for the server to come back, is refused if there
+// is another.
+//
 // # Several processes
 //
 // What a transaction of a shared store goes by (storage.TxnOptions: Expect, Hold, Alone)

@@ -237,6 +237,11 @@ func (s *Store) runGroup(batch []*member) {
 
 // commitGroup commits a group. The error returned ends the connection.
 func (s *Store) commitGroup(c *conn, batch []*member, disk diskWait) error {
+	if slices.ContainsFunc(batch, (*member).refuseBehind) {
+		if batch = slices.DeleteFunc(slices.Clone(batch), (*member).refuseBehind); len(batch) == 0 {
+			return nil
+		}
+	}
 	err := s.tryGroup(c, batch, disk)
 	if err == nil || !isRefusal(c, err) {
 		return err
@@ -263,6 +268,14 @@ func (s *Store) commitGroup(c *conn, batch []*member, disk diskWait) error {
 		return err
 	}
 	return nil
+}
+
+// refuseBehind fails a member that goes by what may have been lost while it was waiting.
+func (m *member) refuseBehind() bool {
+	if m.tx.isBehind() {
+		m.err = storage.ErrWriteConflict
+	}
+	return m.err != nil
 }
 
 // isRefusal says whether an error leaves the connection in order.

@@ -41,6 +41,7 @@ type object struct {
 	limit      int64
 	block      int64 // the size of the next block
 	fetched    time.Time
+	losses     uint64       // Store.Losses before the block was fetched: in another life of the server it may be another process's
 	width      atomic.Int64 // bytes of a row, a moving average; 0 if unknown
 	statements sync.Map     // of scans, by their shape
 	doubt      atomic.Int32 // how many brief transactions are not to hope for the best
@@ -184,10 +185,13 @@ func (ids *idSet) load(ctx context.Context, c *conn) error {
 	found := map[objectKey]*object{}
 	// What is committed from here on may not be in the answer.
 	ids.mu.Lock()
-	known := make(map[objectKey]*object, len(ids.all))
+	known, dropped := make(map[objectKey]*object, len(ids.all)), map[objectKey]*object{}
 	for key, o := range ids.all {
 		if o.creator == 0 {
 			known[key] = o
+		}
+		if o.dropped != 0 {
+			dropped[key] = o
 		}
 	}
 	ids.mu.Unlock()
@@ -208,18 +212,21 @@ func (ids *idSet) load(ctx context.Context, c *conn) error {
 	}
 	ids.mu.Lock()
 	defer ids.mu.Unlock()
-	dropped := uint64(0)
+	seq := uint64(0)
 	for key, o := range ids.all {
+		if dropped[key] == o && found[key] != nil {
+			continue // what has dropped it is lost
+		}
 		if known[key] != o || o.dropper != 0 || o.dropped != 0 || o.isLike(found[key]) {
 			delete(found, key)
 			continue
 		}
 		// Dropped by another process: older snapshots still see it. If there is another object with its id,
 		// it was created in a commit that PostgreSQL has lost.
-		if dropped == 0 {
-			dropped = s.claims.finish(nil, true)
+		if seq == 0 {
+			seq = s.claims.finish(nil, true)
 		}
-		o.dropped = dropped
+		o.dropped = seq
 	}
 	for key, o := range found {
 		ids.all[key] = o
@@ -327,7 +334,7 @@ func (ids *idSet) add(o *object, tx *txn) error {
 	}
 	o.creator, o.users = tx.id, 1
 	if o.next == 0 { // the first block belongs to who creates the table
-		o.next, o.limit, o.fetched = 1, 1+blockSize, time.Now()
+		o.next, o.limit, o.fetched, o.losses = 1, 1+blockSize, time.Now(), ids.store.Losses()
 	}
 	ids.all[key] = o
 	tx.touched = append(tx.touched, o)

@@ -844,3 +844,84 @@ func TestNoRecordIDs(t *testing.T) {
 	}
 	t.Error("no insert was without a connection")
 }
+
+// TestLostBlock loses what says that a process has taken record ids, and what it has used them for: another one gets them, and
+// this one takes others.
+func TestLostBlock(t *testing.T) {
+	url := freshURL(t)
+	var stores [3]*Store
+	for i := range stores {
+		var err error
+		stores[i], err = Open(t.Context(), Config{URL: url, Shared: true})
+		must(t, err)
+		defer stores[i].Close()
+	}
+	a, b, third := stores[0], stores[1], stores[2]
+	tx := a.Begin(storage.TxnOptions{})
+	must(t, tx.CreateTable(1))
+	commit(t, tx)
+	ctx := t.Context()
+	insertOne(t, b, "lost")
+	table, err := a.ids.find(ctx, kindTable, 1)
+	must(t, err)
+	c, err := a.pool.acquire(ctx)
+	must(t, err)
+	c.end()
+	c.once("DELETE FROM " + a.schema + ".blocks WHERE id = 1")
+	c.once("DELETE FROM " + table.name)
+	must(t, c.run(ctx))
+	a.pool.release(c)
+	before := b.Losses()
+	b.syncer.cut()
+	for b.Losses() == before {
+		<-time.After(time.Millisecond)
+	}
+	for range 3 {
+		insertOne(t, third, "x")
+	}
+	_, err = b.Generation(ctx)
+	must(t, err)
+	insertOne(t, b, "x")
+}
+
+// TestBehind commits transactions that go by what may be lost: they fail, and leave others alone.
+func TestBehind(t *testing.T) {
+	s, _ := openTwo(t)
+	ctx := t.Context()
+	for name, o := range map[string]storage.TxnOptions{"": {}, "brief": {Brief: true}, "brief, not durable": {Brief: true, NoSync: true}} {
+		for behind := range uint64(2) {
+			o.Losses = s.Losses() + behind
+			tx := s.Begin(o)
+			_, err := tx.Insert(ctx, 1, []byte("x"))
+			must(t, err)
+			_, err = tx.Commit(ctx)
+			tx.Rollback()
+			if wanted := behind != 0; errors.Is(err, storage.ErrWriteConflict) != wanted || !wanted && err != nil {
+				t.Errorf("%q, behind by %d: %v", name, behind, err)
+			}
+		}
+	}
+}
+
+// TestLostDrop loses the commit that dropped a table, as a crash does, while a transaction is open that saw the table.
+func TestLostDrop(t *testing.T) {
+	s, _ := openTwo(t)
+	ctx := t.Context()
+	older := s.Begin(storage.TxnOptions{ReadOnly: true})
+	defer older.Rollback()
+	older.Snapshot()
+	tx := s.Begin(storage.TxnOptions{})
+	must(t, errors.Join(tx.DropIndex(1), tx.DropTable(1)))
+	commit(t, tx)
+	c, err := s.pool.acquire(ctx)
+	must(t, err)
+	c.end()
+	table, err := s.ids.find(ctx, kindTable, 1)
+	must(t, err)
+	c.once("UPDATE " + s.schema + ".ids SET dropped = NULL")
+	c.once("DROP TRIGGER dropped ON " + table.name)
+	must(t, c.run(ctx))
+	s.pool.release(c)
+	must(t, s.syncer.reload(ctx))
+	insertOne(t, s, "x")
+}

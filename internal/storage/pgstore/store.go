@@ -291,6 +291,12 @@ func (s *Store) SyncNoted(ctx context.Context) error {
 // Generation is the number of the connection that makes commits durable.
 func (s *Store) Generation(ctx context.Context) (uint64, error) { return s.syncer.generation(ctx) }
 
+// Losses counts the connections that have made commits durable.
+func (s *Store) Losses() uint64 { return s.syncer.losses.Load() }
+
+// isBehind says whether a transaction goes by what may have been lost since.
+func (tx *txn) isBehind() bool { return tx.opts.Losses != 0 && tx.opts.Losses != tx.s.Losses() }
+
 // AwaitsStandbys says whether PostgreSQL has synchronous standbys.
 func (s *Store) AwaitsStandbys() bool { return s.syncer.standbys.Load() }
 

@@ -23,6 +23,8 @@ type syncer struct {
 
 	suspect atomic.Bool // another connection was cut: this one may be, too
 
+	losses atomic.Uint64 // 1, and one for each connection that was cut; grows before there is another
+
 	standbys atomic.Bool // commits wait for standbys, too
 
 	commitNow string // makes a commit wait for the disk; set by the first connection
@@ -41,7 +43,10 @@ type syncer struct {
 	owned map[int64]struct{} // versions after it that this process has made; guarded by mu
 }
 
-func (y *syncer) init(s *Store) { y.s = s }
+func (y *syncer) init(s *Store) {
+	y.s = s
+	y.losses.Store(1)
+}
 
 // open makes the first connection and the schema. It does not wait for standbys, which may be missing.
 func (y *syncer) open(ctx context.Context) error {
@@ -261,6 +266,7 @@ func (y *syncer) lead(ctx context.Context, fn func(*conn) error) error {
 		y.mu.Lock()
 		y.c = nil
 		y.gen++
+		y.losses.Add(1)
 		y.mu.Unlock()
 	}
 	if c == nil {
@@ -279,6 +285,7 @@ func (y *syncer) lead(ctx context.Context, fn func(*conn) error) error {
 		c.close()
 		y.c = nil
 		y.gen++
+		y.losses.Add(1)
 	case c != nil:
 		if y.c == nil {
 			y.gen++
@@ -301,26 +308,15 @@ func (y *syncer) generation(ctx context.Context) (uint64, error) {
 	y.mu.Unlock()
 	within, cancel := context.WithTimeout(ctx, y.s.config.AcquireTimeout)
 	defer cancel()
-	for range 2 { // a connection that is found dead is closed; the second round makes another
-		err := y.round(within, func(c *conn) error {
-			y.suspect.Store(false)
-			c.broken = !c.alive()
-			return nil
-		})
-		switch {
-		case err != nil && within.Err() != nil && ctx.Err() == nil:
-			return 0, mongoerr.New(mongoerr.HostUnreachable, "the connection to PostgreSQL cannot be checked: %v", err)
-		case err != nil:
-			return 0, err
-		}
-		y.mu.Lock()
-		gen, connected := y.gen, y.c != nil
-		y.mu.Unlock()
-		if connected {
-			return gen, nil
-		}
+	switch err := y.round(within, func(*conn) error { return nil }); { // which asks whether the connection is still there
+	case err != nil && within.Err() != nil && ctx.Err() == nil:
+		return 0, mongoerr.New(mongoerr.HostUnreachable, "the connection to PostgreSQL cannot be checked: %v", err)
+	case err != nil:
+		return 0, err
 	}
-	return 0, mongoerr.New(mongoerr.HostUnreachable, "the connection to PostgreSQL is cut again and again")
+	y.mu.Lock()
+	defer y.mu.Unlock()
+	return y.gen, nil
 }
 
 // newest is the time of the newest commit known.

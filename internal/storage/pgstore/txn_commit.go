@@ -69,6 +69,10 @@ func (tx *txn) commitWrites(ctx context.Context, direct bool) (uint64, error) {
 	if err := tx.start(ctx); err != nil {
 		return 0, err
 	}
+	if tx.isBehind() {
+		tx.fail = storage.ErrWriteConflict
+		return 0, tx.s.claims.conflict()
+	}
 	if err := tx.settlePremises(ctx); err != nil {
 		return 0, err
 	}

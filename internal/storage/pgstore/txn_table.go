@@ -173,7 +173,8 @@ func orEmpty(b []byte) []byte {
 func (s *Store) nextID(ctx context.Context, o *object) (storage.RecordID, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.next == o.limit {
+	losses := s.Losses()
+	if o.next == o.limit || o.losses != losses {
 		switch {
 		case o.block == 0:
 			o.block = blockSize
@@ -195,7 +196,7 @@ func (s *Store) nextID(ctx context.Context, o *object) (storage.RecordID, error)
 		if err != nil {
 			return 0, err
 		}
-		o.fetched = time.Now()
+		o.fetched, o.losses = time.Now(), losses
 	}
 	o.next++
 	return storage.RecordID(o.next - 1), nil
