@@ -26,6 +26,8 @@ type Guard struct {
 	Count, Bytes atomic.Int64
 	// CountedIn is the number of losses of the engine ([storage.Revivable]) after which they were counted last, 0 at start.
 	CountedIn atomic.Uint64
+	// Miscounted says that nobody knows whether a commit has happened that has changed them, in a store that is not shared.
+	Miscounted atomic.Bool
 
 	// Scans counts the scans of the whole collection since the start.
 	Scans atomic.Int64

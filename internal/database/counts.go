@@ -137,7 +137,14 @@ func (d *DB) counts(ctx context.Context, op *Op, c *catalog.Collection) (count, 
 // isCounted says whether a collection has been counted since the engine has last lost what was committed, be it at start. The oplog
 // counts for itself.
 func (d *DB) isCounted(c *catalog.Collection) bool {
-	return d.shared || c.Log || c.Guard.CountedIn.Load() >= d.lossless()
+	return d.shared || c.Log || c.Guard.CountedIn.Load() >= d.lossless() && !c.Guard.Miscounted.Load()
+}
+
+// miscount is told of a commit that has failed. With an engine that is another server it may have happened.
+func (d *DB) miscount(c *catalog.Collection, err error) {
+	if !d.shared && storage.Losses(d.engine) != 0 && !errors.Is(err, storage.ErrWriteConflict) {
+		c.Guard.Miscounted.Store(true)
+	}
 }
 
 // lossless is what the engine's losses were when the database was opened, or what they are if there have been more.
@@ -195,6 +202,7 @@ func (d *DB) recountOne(ctx context.Context, c *catalog.Collection) error {
 		c.Guard.Count.Store(count)
 		c.Guard.Bytes.Store(bytes)
 		c.Guard.CountedIn.Store(losses)
+		c.Guard.Miscounted.Store(false)
 	}
 	return it.Err()
 }

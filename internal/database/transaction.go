@@ -269,6 +269,9 @@ func (t *Transaction) Commit(ctx context.Context, before func(context.Context, s
 	})
 	if err != nil {
 		t.slot.lose(err)
+		for _, p := range t.parts {
+			t.db.miscount(p.coll, err)
+		}
 		return clientError(ctx, err)
 	}
 	if t.db.oplog != nil {

@@ -59,6 +59,9 @@ func (d *DB) Validate(ctx context.Context, ns Namespace, o ValidateOptions) (*Va
 	case coll.IsView():
 		return nil, mongoerr.New(mongoerr.CommandNotSupportedOnView, "Cannot validate a view")
 	}
+	if _, _, err := d.counts(ctx, nil, coll); err != nil { // which may have to be counted again
+		return nil, clientError(ctx, err)
+	}
 	v := &validator{db: d, o: o, seed: maphash.MakeSeed(), out: &Validation{
 		Coll: coll, Valid: true, Keys: map[string]int64{}, IndexErrors: map[string][]string{},
 	}}

@@ -200,6 +200,7 @@ func (d *DB) writeOnce(ctx context.Context, ns Namespace, w *writer, fn func(*wr
 	}
 	if err := w.commit(); err != nil {
 		w.slot.lose(err)
+		d.miscount(w.coll, err)
 		return err
 	}
 	w.tallied()

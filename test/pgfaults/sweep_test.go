@@ -24,7 +24,7 @@ func TestSweep(t *testing.T) {
 	for part := range sweepParts {
 		t.Run(fmt.Sprint(part), func(t *testing.T) {
 			t.Parallel()
-			w := newSweep(t)
+			w := newSweep(t, "")
 			for i := part; i < len(cases); i += sweepParts {
 				t.Run(cases[i].name, func(t *testing.T) {
 					w.t = t
@@ -35,7 +35,22 @@ func TestSweep(t *testing.T) {
 			w.checkQuiet()
 		})
 	}
+	t.Run("alone", func(t *testing.T) {
+		t.Parallel()
+		w := newSweep(t, "&shared=false")
+		for _, c := range cases {
+			if slices.Contains(alone, c.name) || both {
+				t.Run(c.name, func(t *testing.T) {
+					w.t = t
+					w.sweep(c, false)
+				})
+			}
+		}
+	})
 }
+
+// alone are the cases that are run in a store which the process has alone, too, where it remembers more.
+var alone = []string{"insert of one", "insert that creates", "deletes", "create", "drop", "dropIndexes", "collMod", "transaction that creates"}
 
 const (
 	// sweepParts is how many processes share the work: most of it is waiting.
@@ -96,9 +111,9 @@ type sweep struct {
 // sweepResult is what a run leaves behind, as text.
 type sweepResult struct{ replies, state, events string }
 
-func newSweep(t *testing.T) *sweep {
+func newSweep(t *testing.T, parameters string) *sweep {
 	t.Helper()
-	w := &sweep{t: t, url: database(t, "sweep")}
+	w := &sweep{t: t, url: database(t, "sweep") + parameters}
 	var err error
 	if w.line, err = pgharness.NewLine(server.Address(), w.decide); err != nil {
 		t.Fatal(err)

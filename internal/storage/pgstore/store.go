@@ -135,7 +135,7 @@ func Open(ctx context.Context, config Config) (*Store, error) {
 	s.claims = newClaimTable(s.closing)
 	s.ids = idSet{store: s, all: map[objectKey]*object{}}
 	s.pool = &pool{config: st.work, max: st.max, timeout: st.AcquireTimeout, prepare: s.prepareConn, closing: s.closing,
-		cut: func() { s.syncer.suspect.Store(true) }}
+		cut: func() { s.syncer.suspicions.Add(1) }}
 	s.syncer.init(s)
 	s.points.s = s
 	if err := s.syncer.open(ctx); err != nil {

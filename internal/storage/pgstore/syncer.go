@@ -21,7 +21,7 @@ type syncer struct {
 	rounds atomic.Int64
 	stale  atomic.Bool // the catalogue is to be loaded again
 
-	suspect atomic.Bool // another connection was cut: this one may be, too
+	suspicions atomic.Uint64 // how often another connection was cut: this one may be, too
 
 	losses atomic.Uint64 // 1, and one for each connection that was cut; grows before there is another
 
@@ -33,6 +33,7 @@ type syncer struct {
 	mu        sync.Mutex
 	c         *conn         // nil while there is none
 	gen       uint64        // counts connections: a crash of the server ends one
+	cleared   uint64        // the suspicions before the connection was last known to be there
 	busy      bool          // somebody is in a round
 	done      chan struct{} // closed when that round is over
 	committed uint64        // the newest commit known
@@ -259,8 +260,8 @@ func (y *syncer) take(ctx context.Context) error {
 
 // lead is a round of whoever has set busy.
 func (y *syncer) lead(ctx context.Context, fn func(*conn) error) error {
-	c, err := y.c, error(nil)
-	if c != nil && y.suspect.Swap(false) && !c.alive() {
+	c, err, suspicions := y.c, error(nil), y.suspicions.Load()
+	if c != nil && y.cleared != suspicions && !c.alive() {
 		c.close()
 		c = nil
 		y.mu.Lock()
@@ -273,6 +274,9 @@ func (y *syncer) lead(ctx context.Context, fn func(*conn) error) error {
 		c, err = y.connect(ctx)
 	}
 	if err == nil {
+		y.mu.Lock()
+		y.cleared = suspicions
+		y.mu.Unlock()
 		err = fn(c)
 	}
 	if c != nil && c.lost {
@@ -301,7 +305,7 @@ func (y *syncer) lead(ctx context.Context, fn func(*conn) error) error {
 // What was committed in one generation and synced in the same has survived.
 func (y *syncer) generation(ctx context.Context) (uint64, error) {
 	y.mu.Lock()
-	if y.c != nil && !y.suspect.Load() {
+	if y.c != nil && y.cleared == y.suspicions.Load() {
 		defer y.mu.Unlock()
 		return y.gen, nil
 	}
