@@ -1,6 +1,7 @@
 package database
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"io"
@@ -472,7 +473,7 @@ func (t *data) Merged(ctx context.Context) error {
 	return clientError(ctx, t.db.syncSince(ctx, t.generation))
 }
 
-// merged stores the new version of a document, its _id unchanged.
+// merged stores the new version of a document, its _id unchanged, if it is another one.
 func (w *writer) merged(ctx context.Context, t target, doc bsonval.Doc) error {
 	if id := doc.Lookup("_id"); !id.IsMissing() && !bsonval.Equal(id, t.doc.Lookup("_id")) {
 		return mongoerr.New(mongoerr.ImmutableField, "$merge failed to update the matching document, did you attempt to "+
@@ -485,7 +486,7 @@ func (w *writer) merged(ctx context.Context, t target, doc bsonval.Doc) error {
 		doc = bsonval.EndDoc(append(dst, doc[4:len(doc)-1]...), at)
 	}
 	doc, err := w.db.prepare(w.op, doc)
-	if err != nil {
+	if err != nil || bytes.Equal(doc, t.doc) {
 		return err
 	}
 	if err := w.validate(ctx, doc, t.doc); err != nil {

@@ -99,6 +99,31 @@ func TestOplogIsNotWritten(t *testing.T) {
 	}
 }
 
+// TestMergeOfTheSame: what $merge leaves as it is is not written, nor logged.
+func TestMergeOfTheSame(t *testing.T) {
+	d := openLogged(t, OplogConfig{})
+	insertJSON(t, d, ns, `{"_id": 1, "a": 1}`, `{"_id": 2, "a": 1}`)
+	for _, mode := range []string{"merge", "replace"} {
+		logged := -1
+		for range 3 {
+			q := &AggregateQuery{Pipeline: doc(t, fmt.Sprintf(`{"p": [{"$merge": {"into": "into_%s", "whenMatched": "%s"}}]}`, mode, mode)).Lookup("p").Doc()}
+			cur, err := d.Aggregate(t.Context(), d.NewOp(t.Context()), ns, q)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, _, _, err = cur.AppendBatch(t.Context(), nil, -1); err != nil {
+				t.Fatal(err)
+			}
+			cur.Close()
+			n := len(rawEntries(t, d, 0))
+			if logged >= 0 && n != logged {
+				t.Errorf("%s: %d entries of nothing", mode, n-logged)
+			}
+			logged = n
+		}
+	}
+}
+
 // TestOplogHasNoHoles: a reader that goes on from the last entry it has seen misses
 // none, however many write.
 func TestOplogHasNoHoles(t *testing.T) {
