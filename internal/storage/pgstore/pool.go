@@ -25,7 +25,7 @@ type pool struct {
 	timeout time.Duration
 	prepare func(context.Context, *conn) error // makes a new connection ready
 	closing <-chan struct{}
-	cut     func()       // called when a connection was cut
+	cut     func()       // called when a connection was cut, and for a new one: the server may have been down
 	cuts    atomic.Int64 // how often one was found to be
 
 	mu      sync.Mutex // guards the rest
@@ -149,6 +149,7 @@ func (p *pool) connect(ctx context.Context) (*conn, error) {
 	if err != nil {
 		return nil, err
 	}
+	p.cut()
 	c := newConn(pg)
 	c.cuts = cuts
 	if err := p.prepare(ctx, c); err != nil {

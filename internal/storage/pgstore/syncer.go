@@ -21,7 +21,7 @@ type syncer struct {
 	rounds atomic.Int64
 	stale  atomic.Bool // the catalogue is to be loaded again
 
-	suspicions atomic.Uint64 // how often another connection was cut: this one may be, too
+	suspicions atomic.Uint64 // how often another connection was cut, or made: this one may be cut, too
 
 	losses atomic.Uint64 // 1, and one for each connection that was cut; grows before there is another
 
@@ -301,15 +301,34 @@ func (y *syncer) lead(ctx context.Context, fn func(*conn) error) error {
 	return translate(ctx, err)
 }
 
+// roundPatience is after how long a round shows that its connection is not cut: its statement would have failed.
+const roundPatience = 200 * time.Millisecond
+
 // generation is the number of the connection, which is made if there is none.
 // What was committed in one generation and synced in the same has survived.
 func (y *syncer) generation(ctx context.Context) (uint64, error) {
 	y.mu.Lock()
-	if y.c != nil && y.cleared == y.suspicions.Load() {
-		defer y.mu.Unlock()
-		return y.gen, nil
-	}
+	gen, sure, busy, done := y.gen, y.isSure(), y.busy && y.c != nil, y.done
 	y.mu.Unlock()
+	if sure {
+		return gen, nil
+	}
+	if busy { // waiting for standbys, perhaps
+		timer := time.NewTimer(roundPatience)
+		defer timer.Stop()
+		select {
+		case <-done:
+		case <-ctx.Done():
+			return 0, ctx.Err()
+		case <-timer.C:
+			y.mu.Lock()
+			gen, there := y.gen, y.c != nil
+			y.mu.Unlock()
+			if there {
+				return gen, nil
+			}
+		}
+	}
 	within, cancel := context.WithTimeout(ctx, y.s.config.AcquireTimeout)
 	defer cancel()
 	switch err := y.round(within, func(*conn) error { return nil }); { // which asks whether the connection is still there
@@ -321,6 +340,19 @@ func (y *syncer) generation(ctx context.Context) (uint64, error) {
 	y.mu.Lock()
 	defer y.mu.Unlock()
 	return y.gen, nil
+}
+
+// isSure says whether nothing speaks against the connection being there. The lock mu is held.
+func (y *syncer) isSure() bool { return y.c != nil && y.cleared == y.suspicions.Load() }
+
+// syncedElsewhere notes that a commit is durable which has waited for the disk on another connection, and with it what was committed before.
+func (y *syncer) syncedElsewhere(pos uint64) {
+	y.mu.Lock()
+	sure := y.isSure()
+	y.mu.Unlock()
+	if sure { // else the other connection may be one of a server that has lost what was before
+		y.synced(pos)
+	}
 }
 
 // newest is the time of the newest commit known.

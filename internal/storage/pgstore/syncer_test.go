@@ -17,3 +17,17 @@ func TestDurableElsewhere(t *testing.T) {
 		t.Errorf("of this connection: %v", err)
 	}
 }
+
+// TestSyncedElsewhere: a connection that was made after a crash of which the syncer has not heard says nothing of commits before it.
+func TestSyncedElsewhere(t *testing.T) {
+	y := &syncer{c: &conn{}, gen: 1}
+	y.syncedElsewhere(10)
+	if y.durable != 10 {
+		t.Errorf("durable up to %d", y.durable)
+	}
+	y.suspicions.Add(1)
+	y.syncedElsewhere(20)
+	if y.durable != 10 {
+		t.Errorf("durable up to %d, which nobody knows", y.durable)
+	}
+}

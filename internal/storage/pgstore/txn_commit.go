@@ -42,7 +42,7 @@ func (tx *txn) Commit(ctx context.Context) (storage.Position, error) {
 	}
 	switch {
 	case direct:
-		tx.s.syncer.synced(pos)
+		tx.s.syncer.syncedElsewhere(pos)
 	case wait:
 		if err := tx.s.syncer.wait(context.WithoutCancel(ctx), pos, gen); err != nil {
 			return 0, err
