@@ -434,6 +434,7 @@ func (l *loader) run(t *testing.T, s *Store, w int) {
 			l.acked[key] = id
 			l.mu.Unlock()
 		case errors.As(err, &me) && (me.Code == mongoerr.HostUnreachable || me.Code == mongoerr.NotWritablePrimary):
+		case errors.Is(err, storage.ErrWriteConflict): // with a record id of before the crash, which has been given out again
 		default:
 			t.Errorf("insert: %v", err)
 			return
