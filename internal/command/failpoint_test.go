@@ -12,6 +12,7 @@ import (
 
 	"github.com/archelon-db/archelon/internal/bsonval"
 	"github.com/archelon-db/archelon/internal/mongoerr"
+	"github.com/archelon-db/archelon/server"
 )
 
 // newFailing is a fixture whose fail points can be set.
@@ -111,8 +112,10 @@ func TestFailCommand(t *testing.T) {
 	// The count of earlier firings stands.
 	done := make(chan mongoerr.Code)
 	n := f.fail("failCommand", "alwaysOn", bson.D{field("failCommands", bson.A{"ping"}), field("errorCode", 91)})
+	other := *f
+	other.conn = server.NewLocalConn() // a connection runs one command at a time
 	go func() {
-		done <- f.code("admin", bson.D{field("waitForFailPoint", "failCommand"), field("timesEntered", n+1), field("maxTimeMS", 10_000)})
+		done <- other.code("admin", bson.D{field("waitForFailPoint", "failCommand"), field("timesEntered", n+1), field("maxTimeMS", 10_000)})
 	}()
 	f.code("d", bson.D{field("ping", 1)})
 	if code := <-done; code != 0 {
