@@ -155,7 +155,7 @@ func New(cfg Config) (*Commands, error) {
 	}
 	if cs.shared {
 		cs.process = bsonval.NewBuilder().Value("process", cfg.DB.NewObjectID()).Build()
-		cfg.DB.OnReload = cs.reload
+		cfg.DB.OnReload(cs.reload)
 	}
 	cfg.DB.LatencyStats = cs.latencyStats
 	cfg.Hello.Again = cs.failHello

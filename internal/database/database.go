@@ -71,6 +71,7 @@ type DB struct {
 	tallies      tallies
 	builds       builds
 	members      members
+	onReload     atomic.Pointer[func(context.Context) error] // see OnReload; nil for none
 
 	settings       atomic.Pointer[settingsByHash] // nil for none
 	settingsChange sync.Mutex                     // serialises changes of settings
@@ -91,10 +92,6 @@ type DB struct {
 	// RetryImages makes the documents of config.image_collection; set by the command
 	// layer before serving.
 	RetryImages func(ctx context.Context) ([]bsonval.Doc, error)
-
-	// OnReload, if set, is called when another process has changed settings that are
-	// stored; set by the command layer before serving.
-	OnReload func(ctx context.Context) error
 
 	// System opens aggregation stages that report on the server as a whole
 	// ($currentOp, $listLocalSessions …); set by the command layer before serving.

@@ -98,7 +98,17 @@ func (d *DB) IsShared() bool { return d.shared }
 
 // Refresh makes sure that the definitions known are those of a moment after the call.
 func (d *DB) Refresh(ctx context.Context) error {
-	return clientError(ctx, d.catalog.Refresh(ctx, d.catalog.Snapshot()))
+	began := time.Now()
+	for range 2 { // somebody else who was reading them already may have read older ones; who begins after that does not
+		snap := d.catalog.Snapshot()
+		if snap.KnownSince(began) {
+			break
+		}
+		if err := d.catalog.Refresh(ctx, snap); err != nil {
+			return clientError(ctx, err)
+		}
+	}
+	return nil
 }
 
 // Touch tells the other processes, in a transaction, to read settings again.
@@ -134,13 +144,16 @@ func (d *DB) CatchUp(ctx context.Context, ops []*Op, failure error) (again bool,
 	return err == nil, clientError(ctx, err)
 }
 
+// OnReload has f called when another process has changed settings that are stored outside of the kernel.
+func (d *DB) OnReload(f func(context.Context) error) { d.onReload.Store(&f) }
+
 // reloaded takes over what has been changed by another process.
 func (d *DB) reloaded(ctx context.Context, before, after *catalog.Snapshot) error {
 	if err := d.loadQuerySettings(ctx); err != nil {
 		return err
 	}
-	if d.OnReload != nil {
-		if err := d.OnReload(ctx); err != nil {
+	if f := d.onReload.Load(); f != nil {
+		if err := (*f)(ctx); err != nil {
 			return err
 		}
 	}
