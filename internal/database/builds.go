@@ -104,6 +104,9 @@ func (d *DB) settleLoop(ctx context.Context) {
 
 // dropAbandoned drops such indexes, if there are some.
 func (d *DB) dropAbandoned(ctx context.Context) error {
+	if err := d.catalog.Settle(ctx); err != nil { // there may be one that nobody knows of yet
+		return err
+	}
 	if err := d.catalog.Refresh(ctx, d.catalog.Snapshot()); err != nil {
 		return err
 	}
