@@ -77,6 +77,17 @@ func (g *Guard) Exclude(ctx context.Context) error {
 	return nil
 }
 
+// TryExclude is Exclude for who does not wait for shares: false if there are some.
+func (g *Guard) TryExclude() bool {
+	g.announce()
+	if !g.free() {
+		g.withdraw()
+		return false
+	}
+	g.Lock()
+	return true
+}
+
 // Readmit ends an Exclude.
 func (g *Guard) Readmit() {
 	g.Unlock()

@@ -77,8 +77,7 @@ func (d *DB) countCapped(ctx context.Context, ns Namespace) error {
 	if coll == nil || coll.Capped == nil {
 		return nil
 	}
-	_, _, err := d.counts(ctx, nil, coll)
-	return err
+	return d.settleCounts(ctx, coll)
 }
 
 // inOrder makes the writer the only one of its capped collection until the

@@ -127,8 +127,14 @@ func (d *DB) counts(ctx context.Context, op *Op, c *catalog.Collection) (count, 
 		return t.count, t.bytes, err
 	}
 	if !d.isCounted(c) {
-		if err := d.recountOne(ctx, c); err != nil {
-			return 0, 0, err
+		if !c.Guard.TryExclude() { // a transaction may hold it for long
+			return d.countRecords(ctx, c)
+		}
+		defer c.Guard.Readmit()
+		if !d.isCounted(c) {
+			if err := d.recountHeld(ctx, c); err != nil {
+				return 0, 0, err
+			}
 		}
 	}
 	return max(c.Guard.Count.Load(), 0), max(c.Guard.Bytes.Load(), 0), nil
@@ -180,29 +186,53 @@ func (d *DB) recount(ctx context.Context) error {
 	return nil
 }
 
+// recountOne counts a collection when nobody writes it.
 func (d *DB) recountOne(ctx context.Context, c *catalog.Collection) error {
 	if err := c.Guard.Exclude(ctx); err != nil {
 		return err
 	}
 	defer c.Guard.Readmit()
+	return d.recountHeld(ctx, c)
+}
+
+// recountHeld is recountOne for who keeps all writers out.
+func (d *DB) recountHeld(ctx context.Context, c *catalog.Collection) error {
 	losses := storage.Losses(d.engine)
-	txn := d.engine.Begin(storage.TxnOptions{ReadOnly: true})
-	defer txn.Rollback()
-	it, err := txn.Scan(ctx, c.Table, storage.RecordRange{})
-	if err != nil {
-		return err
-	}
-	defer it.Close()
-	var count, bytes int64
-	for it.Next() {
-		count++
-		bytes += int64(len(it.Doc()))
-	}
-	if it.Err() == nil {
+	count, bytes, err := d.countRecords(ctx, c)
+	if err == nil {
 		c.Guard.Count.Store(count)
 		c.Guard.Bytes.Store(bytes)
 		c.Guard.CountedIn.Store(losses)
 		c.Guard.Miscounted.Store(false)
 	}
-	return it.Err()
+	return err
+}
+
+// countRecords reads the collection.
+func (d *DB) countRecords(ctx context.Context, c *catalog.Collection) (count, bytes int64, err error) {
+	txn := d.engine.Begin(storage.TxnOptions{ReadOnly: true})
+	defer txn.Rollback()
+	it, err := txn.Scan(ctx, c.Table, storage.RecordRange{})
+	if err != nil {
+		return 0, 0, err
+	}
+	defer it.Close()
+	for it.Next() {
+		count++
+		bytes += int64(len(it.Doc()))
+	}
+	return count, bytes, it.Err()
+}
+
+// settleCounts makes sure that a collection is counted, waiting for transactions that hold it.
+func (d *DB) settleCounts(ctx context.Context, c *catalog.Collection) error {
+	select {
+	case <-d.counted:
+		if d.isCounted(c) {
+			return nil
+		}
+		return d.recountOne(ctx, c)
+	default:
+		return d.recount(ctx)
+	}
 }

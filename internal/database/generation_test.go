@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/archelon-db/archelon/internal/bsonval"
 	"github.com/archelon-db/archelon/internal/mongoerr"
@@ -80,5 +81,54 @@ func TestLostBatch(t *testing.T) {
 		if mongoerr.Is(err, mongoerr.HostUnreachable) != lost || !lost && err != nil {
 			t.Errorf("%s: %v", filter, err)
 		}
+	}
+}
+
+// forgetful is an engine that may have lost what was committed.
+type forgetful struct {
+	mortal
+	losses atomic.Uint64
+}
+
+func (f *forgetful) Losses() uint64 { return 1 + f.losses.Load() }
+
+// TestCountWithTransaction asks how many documents there are when they have to be counted again, and a transaction holds the collection,
+// which may last: it is not waited for.
+func TestCountWithTransaction(t *testing.T) {
+	inner, err := pebblestore.Open(pebblestore.Config{Memory: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	engine := &forgetful{mortal: mortal{Engine: inner}}
+	d := openOn(t, engine, nil)
+	ns := Namespace{DB: "shop", Coll: "orders"}
+	insertJSON(t, d, ns, `{"n": 1}`)
+	guard := d.Catalog().Collection(ns.DB, ns.Coll).Guard
+	count := func() int64 {
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		n, err := d.Count(ctx, d.NewOp(ctx), ns, &FindQuery{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+
+	op := d.NewOp(t.Context())
+	op.Txn = d.BeginTransaction()
+	defer op.Txn.Abort()
+	if _, err := d.Insert(t.Context(), op, ns, []bsonval.Doc{doc(t, `{"n": 2}`)}, true); err != nil {
+		t.Fatal(err)
+	}
+	guard.Count.Store(7) // which is wrong
+	engine.losses.Add(1)
+	if n := count(); n != 1 {
+		t.Errorf("%d documents during the transaction", n)
+	}
+	if err := op.Txn.Commit(t.Context(), nil); err != nil {
+		t.Fatal(err)
+	}
+	if n := count(); n != 2 || guard.Count.Load() != 2 {
+		t.Errorf("%d documents after it, %d counted", n, guard.Count.Load())
 	}
 }

@@ -59,9 +59,6 @@ func (d *DB) Validate(ctx context.Context, ns Namespace, o ValidateOptions) (*Va
 	case coll.IsView():
 		return nil, mongoerr.New(mongoerr.CommandNotSupportedOnView, "Cannot validate a view")
 	}
-	if _, _, err := d.counts(ctx, nil, coll); err != nil { // which may have to be counted again
-		return nil, clientError(ctx, err)
-	}
 	v := &validator{db: d, o: o, seed: maphash.MakeSeed(), out: &Validation{
 		Coll: coll, Valid: true, Keys: map[string]int64{}, IndexErrors: map[string][]string{},
 	}}
@@ -109,7 +106,7 @@ func (v *validator) run(ctx context.Context, coll *catalog.Collection) error {
 	if v.o.Metadata {
 		return nil
 	}
-	if _, _, err := v.db.counts(ctx, nil, coll); err != nil {
+	if err := v.db.settleCounts(ctx, coll); err != nil {
 		return err
 	}
 	options := storage.TxnOptions{ReadOnly: !v.o.Repair}
