@@ -115,6 +115,11 @@ func (a *aggregation) open(ctx context.Context) (pipeline.Source, error) {
 // Aggregate opens a cursor on the results of a pipeline. Pipelines that end in
 // $out or $merge have run when it returns.
 func (d *DB) Aggregate(ctx context.Context, op *Op, ns Namespace, q *AggregateQuery) (*Cursor, error) {
+	if op.Txn != nil { // before the cursor is attached to it
+		if err := op.Txn.begin(); err != nil {
+			return nil, clientError(ctx, err)
+		}
+	}
 	cur := &Cursor{db: d, ns: ns, owner: op.Owner, user: op.User, tx: op.Txn, at: op.At.hold(), durable: op.Durable}
 	if ns.Coll == "" {
 		cur.ns.Coll = "$cmd.aggregate"

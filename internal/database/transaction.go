@@ -340,5 +340,6 @@ func (d *DB) reading(op *Op) (txn storage.Txn, end func(), err error) {
 		txn = d.engine.Begin(d.expect(op, op.At.options()))
 		return txn, txn.Rollback, nil
 	}
-	return op.Txn.txn, func() {}, op.Txn.begin()
+	err = op.Txn.begin()
+	return op.Txn.txn, func() {}, err
 }

@@ -210,3 +210,40 @@ func TestRouters(t *testing.T) {
 		t.Errorf("%d documents, %d counted", n, kept)
 	}
 }
+
+// TestTransactionBeginsWith begins a transaction with each kind of statement.
+func TestTransactionBeginsWith(t *testing.T) {
+	t.Parallel()
+	p := start(t)
+	ctx := context30(t)
+	client := p.to(p.a)
+	db := client.Database("d")
+	_, err := db.Collection("c").InsertOne(ctx, d("_id", 1, "a", 1))
+	must(t, err)
+	group := d("$group", d("_id", "$a"))
+	for name, statement := range map[string]bson.D{
+		"find":               d("find", "c"),
+		"distinct":           d("distinct", "c", "key", "a"),
+		"pipeline":           d("aggregate", "c", "pipeline", bson.A{group}, "cursor", bson.D{}),
+		"pipeline, counting": d("aggregate", "c", "pipeline", bson.A{d("$count", "n")}, "cursor", bson.D{}),
+		"$lookup": d("aggregate", "c", "pipeline", bson.A{d("$lookup", d("from", "c", "pipeline", bson.A{group}, "as", "l"))},
+			"cursor", bson.D{}),
+		"insert":        d("insert", "c", "documents", bson.A{d("_id", 2)}),
+		"update":        d("update", "c", "updates", bson.A{d("q", d("a", 1), "u", d("$inc", d("a", 1)))}),
+		"findAndModify": d("findAndModify", "c", "query", d("a", 1), "remove", true),
+		"bulkWrite":     d("bulkWrite", 1, "ops", bson.A{d("delete", 0, "filter", d("a", 1))}, "nsInfo", bson.A{d("ns", "d.c")}),
+	} {
+		session, err := client.StartSession()
+		must(t, err)
+		must(t, session.StartTransaction())
+		to := db
+		if statement[0].Key == "bulkWrite" {
+			to = client.Database("admin")
+		}
+		if err := to.RunCommand(mongo.NewSessionContext(ctx, session), statement).Err(); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		must(t, session.AbortTransaction(ctx))
+		session.EndSession(ctx)
+	}
+}
