@@ -111,7 +111,7 @@ func runFindAndModify(ctx context.Context, c *Call) error {
 	if err != nil {
 		return err
 	}
-	if outcome == nil {
+	if outcome == nil || res.N == 0 { // it may be that of an attempt that was not committed
 		outcome = foundReply(s, &res)
 	}
 	c.appendFound(outcome)

@@ -237,14 +237,11 @@ func (o *once) do(op *database.Op, i int, outcome func(*database.Outcome) []byte
 	if o.c.Commands.shared {
 		op.Expect = o.r.Expect
 	}
+	op.Committed = o.r.Commit
 	err := fn()
-	op.BeforeCommit, op.Retryable, op.Expect = nil, nil, nil
-	if err != nil {
-		o.r.Discard()
-		return err
-	}
-	o.r.Commit()
-	return nil
+	op.BeforeCommit, op.Retryable, op.Expect, op.Committed = nil, nil, nil, nil
+	o.r.Discard() // of an attempt that was not committed
+	return err
 }
 
 // update runs statement i of a write.

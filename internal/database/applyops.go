@@ -176,14 +176,15 @@ func (a *opApplier) update(ctx context.Context, ns Namespace, o bsonval.Doc, o2 
 		return false, mongoerr.New(4772600, "Expected the field 'diff' of a delta update to be a document")
 	}
 	found := false
-	err = a.db.existing(ctx, a.op, ns, false, func(w *writer) error {
+	exists, err := a.db.existing(ctx, a.op, ns, false, func(w *writer) error {
+		var err error
 		found, err = w.applyDiff(ctx, filter, diff.Doc())
 		return err
 	})
 	if mongoerr.As(err) != nil {
 		return false, nil //nolint:nilerr // counted, and told in the end
 	}
-	return found, err
+	return found && exists, err
 }
 
 // applyDiff changes the document that matches by a diff.

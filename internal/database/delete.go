@@ -35,7 +35,7 @@ func (d *DB) Delete(ctx context.Context, op *Op, ns Namespace, s *DeleteStatemen
 }
 
 func (d *DB) deleteFirst(ctx context.Context, op *Op, ns Namespace, s *DeleteStatement, c *compilation) (n int64, err error) {
-	err = d.existing(ctx, op, ns, false, func(w *writer) error {
+	exists, err := d.existing(ctx, op, ns, false, func(w *writer) error {
 		n = 0
 		sel, err := w.selection(c, s.Filter, nil, s.Hint)
 		if err != nil {
@@ -49,7 +49,7 @@ func (d *DB) deleteFirst(ctx context.Context, op *Op, ns Namespace, s *DeleteSta
 		n, op.Outcome.Deleted = 1, 1
 		return w.remove(ctx, t.id, t.doc)
 	})
-	if err != nil {
+	if err != nil || !exists {
 		n = 0
 	}
 	return n, err

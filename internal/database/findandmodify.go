@@ -61,7 +61,8 @@ func (d *DB) FindAndModify(ctx context.Context, op *Op, ns Namespace, s *FindAnd
 	}
 	var res FindAndModifyResult
 	for attempt := 0; ; attempt++ {
-		err = d.existing(ctx, op, ns, s.Upsert, func(w *writer) error {
+		var exists bool
+		exists, err = d.existing(ctx, op, ns, s.Upsert, func(w *writer) error {
 			res = FindAndModifyResult{}
 			sel, err := u.selection(w)
 			if err != nil {
@@ -75,14 +76,20 @@ func (d *DB) FindAndModify(ctx context.Context, op *Op, ns Namespace, s *FindAnd
 			op.Outcome.Found = res
 			return err
 		})
+		if !exists {
+			return FindAndModifyResult{}, nil
+		}
 		if !s.Upsert || op.Txn != nil || attempt > 3 || !mongoerr.Is(err, mongoerr.DuplicateKey) || !u.retryUpsert(err) {
 			break
 		}
 	}
+	if err != nil {
+		return FindAndModifyResult{}, err
+	}
 	if res.UpdatedExisting {
 		d.Metrics.Updated.Add(1)
 	}
-	return res, err
+	return res, nil
 }
 
 func (w *writer) findAndUpdate(ctx context.Context, u *updater, sel *selection, out *returned, res *FindAndModifyResult) error {
@@ -133,7 +140,7 @@ func (d *DB) findAndRemove(ctx context.Context, op *Op, ns Namespace, s *FindAnd
 	if err != nil {
 		return res, err
 	}
-	err = d.existing(ctx, op, ns, false, func(w *writer) error {
+	exists, err := d.existing(ctx, op, ns, false, func(w *writer) error {
 		res = FindAndModifyResult{}
 		sel, err := w.selection(c, s.Filter, s.Sort, s.Hint)
 		if err != nil {
@@ -159,8 +166,11 @@ func (d *DB) findAndRemove(ctx context.Context, op *Op, ns Namespace, s *FindAnd
 		op.Outcome.Found = res
 		return err
 	})
+	if err != nil || !exists {
+		return FindAndModifyResult{}, err
+	}
 	d.Metrics.Deleted.Add(res.N)
-	return res, err
+	return res, nil
 }
 
 // returned projects the document that findAndModify returns.

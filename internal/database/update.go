@@ -126,21 +126,22 @@ func (d *DB) Update(ctx context.Context, op *Op, ns Namespace, s *UpdateStatemen
 }
 
 // existing runs fn, which is about one record, on the collection, which an upsert creates;
-// without one nothing is done.
-func (d *DB) existing(ctx context.Context, op *Op, ns Namespace, upsert bool, fn func(*writer) error) error {
+// without one nothing is done, even if fn has been run: the collection may have been renamed or dropped
+// before that could be committed.
+func (d *DB) existing(ctx context.Context, op *Op, ns Namespace, upsert bool, fn func(*writer) error) (exists bool, err error) {
 	if upsert {
-		return d.writeCreating(ctx, op, ns, oneRecord, fn)
+		return true, d.writeCreating(ctx, op, ns, oneRecord, fn)
 	}
-	err := d.write(ctx, op, ns, oneRecord, fn)
-	if errors.Is(err, errNoCollection) {
-		return nil
+	if err = d.write(ctx, op, ns, oneRecord, fn); errors.Is(err, errNoCollection) {
+		op.Outcome = Outcome{}
+		return false, nil
 	}
-	return err
+	return true, err
 }
 
 func (d *DB) updateFirst(ctx context.Context, op *Op, ns Namespace, u *updater) (res UpdateResult, err error) {
 	for attempt := 0; ; attempt++ {
-		err = d.existing(ctx, op, ns, u.s.Upsert, func(w *writer) error {
+		exists, err := d.existing(ctx, op, ns, u.s.Upsert, func(w *writer) error {
 			res = UpdateResult{}
 			sel, err := u.selection(w)
 			if err != nil {
@@ -165,6 +166,9 @@ func (d *DB) updateFirst(ctx context.Context, op *Op, ns Namespace, u *updater) 
 			op.Outcome.Update = res
 			return err
 		})
+		if !exists {
+			return UpdateResult{}, nil
+		}
 		if !u.s.Upsert || op.Txn != nil || attempt > 3 || !mongoerr.Is(err, mongoerr.DuplicateKey) || !u.retryUpsert(err) {
 			return res, err
 		}

@@ -926,3 +926,26 @@ func TestLostDrop(t *testing.T) {
 	must(t, s.syncer.reload(ctx))
 	insertOne(t, s, "x")
 }
+
+// TestHoldOfTheChanged holds a table in a transaction whose snapshot is older than the last change of what belongs to the table.
+func TestHoldOfTheChanged(t *testing.T) {
+	a, b := openTwo(t)
+	ctx := t.Context()
+	key := []byte("Cd\x00c")
+	put := func(value string) {
+		t.Helper()
+		tx := b.Begin(storage.TxnOptions{})
+		defer tx.Rollback()
+		must(t, tx.PutMeta(ctx, key, []byte(value)))
+		commit(t, tx)
+	}
+	for _, value := range []string{"other", "same"} {
+		put("same")
+		tx := a.Begin(storage.TxnOptions{})
+		defer tx.Rollback()
+		_, err := tx.GetMeta(ctx, key) // takes the snapshot
+		must(t, err)
+		put(value)
+		wantErr(t, tx.(storage.SharedTxn).Hold(ctx, 1, key), storage.ErrWriteConflict)
+	}
+}
