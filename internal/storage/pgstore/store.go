@@ -96,7 +96,7 @@ func (s *Store) prepareSQL() {
 		putMeta:    put,
 		putOldMeta: put + " RETURNING (SELECT o.value FROM " + n + ".meta o WHERE o.key = $1)",
 		shareMeta:  "SELECT 1 FROM " + n + ".meta WHERE key = $1 FOR SHARE", // KEY SHARE would not fail for a value that is newer than the snapshot
-		valueOf:    "(SELECT value FROM " + n + ".meta WHERE key = $2)", // for a second argument
+		valueOf:    "(SELECT value FROM " + n + ".meta WHERE key = $2)",     // for a second argument
 		expectAll: "SELECT 1 / ((SELECT count(*) FROM unnest($1::bytea[], $2::bytea[]) AS e(key, value) JOIN " + n + ".meta m USING (key, value)) = $3 " +
 			"AND NOT EXISTS (SELECT 1 FROM " + n + ".meta WHERE key = ANY($4::bytea[])))::int",
 		putMetaMany: "INSERT INTO " + n + ".meta (key, value) SELECT * FROM unnest($1::bytea[], $2::bytea[]) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
