@@ -93,7 +93,6 @@ func TestTwoProcesses(t *testing.T) {
 		done := make(chan error)
 		go func() {
 			tx := b.Begin(storage.TxnOptions{ConflictWait: 10 * time.Second})
-			defer tx.Rollback()
 			err := tx.Lock(ctx, 1, id)
 			if err == nil {
 				var doc []byte
@@ -101,6 +100,7 @@ func TestTwoProcesses(t *testing.T) {
 					err = fmt.Errorf("read %q, %w", doc, err)
 				}
 			}
+			tx.Rollback() // what comes next needs the record
 			done <- err
 		}()
 		select {
