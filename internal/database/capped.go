@@ -236,7 +236,7 @@ func (d *DB) replaceCapped(ctx context.Context, ch *catalog.Change, coll *catalo
 	}
 	fresh := ch.Collection(temp.DB, temp.Coll)
 	if fresh == nil {
-		return mongoerr.New(mongoerr.NamespaceNotFound, "temporary collection %s was dropped", temp)
+		return errTemporaryGone(temp)
 	}
 	return d.rename(ctx, ch, fresh, target, to.DB, to.Coll)
 }

@@ -34,6 +34,11 @@ func (d *DB) copyTo(ctx context.Context, from, to Namespace, dropTarget bool) er
 	return clientError(ctx, err)
 }
 
+// errTemporaryGone is the error of a command whose temporary collection somebody has dropped, with its database perhaps.
+func errTemporaryGone(ns Namespace) error {
+	return mongoerr.New(mongoerr.NamespaceNotFound, "temporary collection %s was dropped", ns)
+}
+
 // createCopy makes an empty collection with the options and indexes of another.
 func (d *DB) createCopy(ctx context.Context, ns Namespace, coll *catalog.Collection) error {
 	fresh, err := catalog.NewCollection(ns.DB, ns.Coll, coll.Options)
@@ -65,7 +70,7 @@ func (d *DB) copyDocuments(ctx context.Context, coll *catalog.Collection, to Nam
 	}
 	defer it.Close()
 	op := d.NewOp(ctx)
-	op.NoSync, op.BypassValidation, op.KeepEmptyTimestamps = true, true, true
+	op.NoSync, op.BypassValidation, op.KeepEmptyTimestamps, op.temporary = true, true, true, true
 	var docs []bsonval.Doc
 	size := 0
 	flush := func() error {
@@ -150,7 +155,7 @@ func (d *DB) moveTo(ctx context.Context, ch *catalog.Change, coll *catalog.Colle
 	}
 	fresh := ch.Collection(temp.DB, temp.Coll)
 	if fresh == nil {
-		return mongoerr.New(mongoerr.NamespaceNotFound, "temporary collection %s was dropped", temp)
+		return errTemporaryGone(temp)
 	}
 	target := ch.Collection(to.DB, to.Coll)
 	if target != nil && (target.IsView() || !dropTarget) {

@@ -246,12 +246,13 @@ type Op struct {
 	// Statement is the number of the statement that is under way in its command.
 	Statement int
 
-	series   *series           // that its writes are part of; nil for none
-	wrote    bool              // something may have been committed, in a shared store
-	defs     *catalog.Snapshot // that the operation goes by, in a shared store
-	used     []usedDefinition  // of them
-	settings *QuerySettings    // of the command's shape; nil for none
-	settled  bool              // settings have been looked for
+	series    *series           // that its writes are part of; nil for none
+	wrote     bool              // something may have been committed, in a shared store
+	temporary bool              // the collection it writes was made for it, and is not made again if somebody drops it
+	defs      *catalog.Snapshot // that the operation goes by, in a shared store
+	used      []usedDefinition  // of them
+	settings  *QuerySettings    // of the command's shape; nil for none
+	settled   bool              // settings have been looked for
 }
 
 // NewOp makes an operation that begins now.

@@ -81,6 +81,9 @@ func (d *DB) createImplicitly(ctx context.Context, op *Op, ns Namespace) error {
 	if op.Txn != nil {
 		return op.Txn.createImplicitly(ctx, ns)
 	}
+	if op.temporary {
+		return errTemporaryGone(ns)
+	}
 	if err := CheckName(ns); err != nil {
 		return err
 	}

@@ -1,8 +1,10 @@
 package database
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/archelon-db/archelon/internal/bsonval"
 	"github.com/archelon-db/archelon/internal/catalog"
@@ -35,9 +37,9 @@ func (t *data) Out(ctx context.Context, o pipeline.OutSpec) (pipeline.Writer, er
 	} else {
 		specs = []bsonval.Doc{idIndexSpec(nil)}
 	}
-	w := &outWriter{db: t.db, op: t.op, target: o.NS}
+	w := &outWriter{db: t.db, op: t.op, target: o.NS, options: options, specs: specs}
 	w.temp = Namespace{DB: o.NS.DB, Coll: fmt.Sprintf("tmp.agg_out.%d", t.db.temporaryNumber())}
-	if err := w.create(ctx, options, specs); err != nil {
+	if err := w.create(ctx); err != nil {
 		w.Abort() // it may have been created
 		return nil, err
 	}
@@ -49,21 +51,23 @@ type outWriter struct {
 	db           *DB
 	op           *Op
 	target, temp Namespace
+	options      bsonval.Doc   // of the target when it began
+	specs        []bsonval.Doc // of its indexes
 	docs         []bsonval.Doc
 	size         int
 	done         bool
 	generation   uint64 // of the storage when it began
 }
 
-func (w *outWriter) create(ctx context.Context, options bsonval.Doc, specs []bsonval.Doc) (err error) {
+func (w *outWriter) create(ctx context.Context) (err error) {
 	if w.generation, err = storage.Generation(ctx, w.db.engine); err != nil {
 		return err
 	}
-	coll, err := catalog.NewCollection(w.temp.DB, w.temp.Coll, options)
+	coll, err := catalog.NewCollection(w.temp.DB, w.temp.Coll, w.options)
 	if err != nil {
 		return err
 	}
-	for _, spec := range specs {
+	for _, spec := range w.specs {
 		x, err := catalog.NewIndex(spec)
 		if err != nil {
 			return err
@@ -91,7 +95,7 @@ func (w *outWriter) Write(ctx context.Context, d bsonval.Doc) error {
 
 func (w *outWriter) flush(ctx context.Context) error {
 	op := *w.op
-	op.NoSync = true
+	op.NoSync, op.temporary = true, true
 	res, err := w.db.Insert(ctx, &op, w.temp, w.docs, true)
 	w.docs, w.size = w.docs[:0], 0
 	if err == nil && len(res.Errors) > 0 {
@@ -109,11 +113,31 @@ func (w *outWriter) Commit(ctx context.Context) error {
 		return clientError(ctx, err)
 	}
 	err := w.db.catalog.Change(ctx, func(ch *catalog.Change) error {
-		old := ch.Collection(w.target.DB, w.target.Coll)
-		return w.db.rename(ctx, ch, ch.Collection(w.temp.DB, w.temp.Coll), old, w.target.DB, w.target.Coll)
+		temp, target := ch.Collection(w.temp.DB, w.temp.Coll), ch.Collection(w.target.DB, w.target.Coll)
+		if temp == nil {
+			return errTemporaryGone(w.temp)
+		}
+		if err := w.isAsItWas(target); err != nil {
+			return err
+		}
+		return w.db.rename(ctx, ch, temp, target, w.target.DB, w.target.Coll)
 	})
 	w.done = err == nil
 	return err
+}
+
+// isAsItWas says whether the documents have what has been defined for the target.
+func (w *outWriter) isAsItWas(target *catalog.Collection) error {
+	if target == nil || target.IsView() {
+		return nil // nothing to lose, or rename refuses it
+	}
+	if !bytes.Equal(target.Options, w.options) {
+		return mongoerr.New(mongoerr.CommandFailed, "collection options of target collection %s changed during processing", w.target)
+	}
+	if !slices.EqualFunc(target.Indexes, w.specs, func(x *catalog.Index, spec bsonval.Doc) bool { return bytes.Equal(x.Spec, spec) }) {
+		return mongoerr.New(mongoerr.CommandFailed, "indexes of target collection %s changed during processing", w.target)
+	}
+	return nil
 }
 
 // Abort implements pipeline.Writer.

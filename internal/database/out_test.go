@@ -7,7 +7,9 @@ import (
 	"testing"
 
 	"github.com/archelon-db/archelon/internal/bsonval"
+	"github.com/archelon-db/archelon/internal/catalog"
 	"github.com/archelon-db/archelon/internal/mongoerr"
+	"github.com/archelon-db/archelon/internal/pipeline"
 	"github.com/archelon-db/archelon/internal/storage/pebblestore"
 )
 
@@ -172,5 +174,78 @@ func TestCountsAfterCrash(t *testing.T) {
 	}
 	if err := d.Close(); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestOutMeetsDefinitions changes definitions while $out writes: an index of the target that was made meanwhile is not lost, and
+// what is left of the documents when somebody drops the database is not the result.
+func TestOutMeetsDefinitions(t *testing.T) {
+	target := Namespace{DB: "test", Coll: "target"}
+	for _, c := range []struct {
+		name   string
+		change func(d *DB) error
+		code   mongoerr.Code
+	}{
+		{"nothing", func(*DB) error { return nil }, 0},
+		{"index", func(d *DB) error {
+			_, err := d.CreateIndexes(t.Context(), target, []bsonval.Doc{doc(t, `{"key": {"a": 1}, "name": "a_1"}`)})
+			return err
+		}, mongoerr.CommandFailed},
+		{"options", func(d *DB) error {
+			_, err := d.CollMod(t.Context(), target, doc(t, `{"validator": {"a": 1}}`))
+			return err
+		}, mongoerr.CommandFailed},
+		{"drop", func(d *DB) error { _, _, err := d.Drop(t.Context(), target); return err }, 0},
+		{"database", func(d *DB) error { _, err := d.DropDatabase(t.Context(), "test"); return err }, mongoerr.NamespaceNotFound},
+	} {
+		for _, behind := range []int{0, 1} { // documents
+			d := open(t)
+			if _, err := d.Insert(t.Context(), d.NewOp(t.Context()), target, []bsonval.Doc{doc(t, `{"_id": 0}`)}, true); err != nil {
+				t.Fatal(err)
+			}
+			w, err := (&data{db: d, op: d.NewOp(t.Context())}).Out(t.Context(), pipeline.OutSpec{NS: target})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i := range insertBatchDocs + behind {
+				if i == insertBatchDocs {
+					if err := c.change(d); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if err := w.Write(t.Context(), doc(t, fmt.Sprintf(`{"_id": %d}`, i))); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if behind == 0 {
+				if err := c.change(d); err != nil {
+					t.Fatal(err)
+				}
+			}
+			err = w.Commit(t.Context())
+			w.Abort()
+			if c.code == 0 && err != nil || c.code != 0 && !mongoerr.Is(err, c.code) {
+				t.Errorf("%s, %d documents behind it: %v", c.name, behind, err)
+			}
+			if n := len(in(t, d, "target")); c.code == 0 && n != insertBatchDocs+behind || c.code != 0 && n > 1 {
+				t.Errorf("%s, %d documents behind it: %d in the target", c.name, behind, n)
+			}
+			if c.name == "database" && len(d.Catalog().Collections("test")) > 0 {
+				t.Errorf("%d documents behind the drop have made the database again", behind)
+			}
+		}
+	}
+}
+
+// TestCopyMeetsDrop copies documents to a temporary collection that was dropped: it is not made again, for which the change of
+// definitions that copies would wait for itself.
+func TestCopyMeetsDrop(t *testing.T) {
+	d := open(t)
+	fill(t, d, 2)
+	err := d.catalog.Change(t.Context(), func(ch *catalog.Change) error {
+		return d.copyDocuments(t.Context(), ch.Collection(ns.DB, ns.Coll), Namespace{DB: "test", Coll: "tmp"})
+	})
+	if !mongoerr.Is(err, mongoerr.NamespaceNotFound) {
+		t.Error(err)
 	}
 }
