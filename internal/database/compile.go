@@ -1,6 +1,9 @@
 package database
 
 import (
+	"context"
+	"errors"
+
 	"github.com/archelon-db/archelon/internal/bsonval"
 	"github.com/archelon-db/archelon/internal/catalog"
 	"github.com/archelon-db/archelon/internal/collation"
@@ -46,6 +49,46 @@ func (c *compilation) init(op *Op, coll *catalog.Collection, given *collation.Sp
 	}
 	c.compiler.Env = c.env
 	return c.declare(let)
+}
+
+// assumption is what a statement that has no collation of its own was compiled with, before it writes.
+type assumption struct {
+	ns        Namespace // empty if nothing is assumed
+	collation *collation.Spec
+}
+
+// errOtherCollation says that the collection has another collation than a statement was compiled with: another process, or
+// another client in between, has made it again. Nothing has been done, and the statement is to be compiled again.
+var errOtherCollation = errors.New("collection has another collation")
+
+// assume returns the definition that a statement which writes is compiled with.
+func (d *DB) assume(ctx context.Context, op *Op, ns Namespace, given *collation.Spec) (*catalog.Collection, error) {
+	if op.Txn != nil { // whose snapshot tells the definitions
+		if err := op.Txn.begin(); err != nil {
+			op.Txn.Abort()
+			return nil, clientError(ctx, err)
+		}
+	}
+	coll := d.defined(op, ns)
+	op.assumed = assumption{}
+	if given == nil {
+		op.assumed.ns = ns
+		if coll != nil {
+			op.assumed.collation = coll.Collation
+		}
+	}
+	return coll, nil
+}
+
+// assumeNothing ends what assume began.
+func (op *Op) assumeNothing() { op.assumed = assumption{} }
+
+// check fails if the collection is not as it was assumed.
+func (a *assumption) check(ns Namespace, coll *catalog.Collection) error {
+	if a.ns == ns && !a.collation.Equal(coll.Collation) {
+		return errOtherCollation
+	}
+	return nil
 }
 
 // declare puts the variables of a `let` document into scope. Their values are

@@ -249,6 +249,7 @@ type Op struct {
 	series    *series           // that its writes are part of; nil for none
 	wrote     bool              // something may have been committed, in a shared store
 	temporary bool              // the collection it writes was made for it, and is not made again if somebody drops it
+	assumed   assumption        // what its statement was compiled with
 	defs      *catalog.Snapshot // that the operation goes by, in a shared store
 	used      []usedDefinition  // of them
 	settings  *QuerySettings    // of the command's shape; nil for none

@@ -2,6 +2,7 @@ package database
 
 import (
 	"context"
+	"errors"
 
 	"github.com/archelon-db/archelon/internal/bsonval"
 	"github.com/archelon-db/archelon/internal/collation"
@@ -21,17 +22,29 @@ type DeleteStatement struct {
 
 // Delete runs one delete statement and returns how many documents it deleted.
 func (d *DB) Delete(ctx context.Context, op *Op, ns Namespace, s *DeleteStatement) (n int64, err error) {
-	c, err := op.compilation(d.defined(op, ns), s.Collation, s.Let)
+	defer op.assumeNothing()
+	for {
+		n, err = d.deleteCompiled(ctx, op, ns, s)
+		if !errors.Is(err, errOtherCollation) {
+			d.count(op, &d.Metrics.Deleted, n)
+			return n, err
+		}
+	}
+}
+
+func (d *DB) deleteCompiled(ctx context.Context, op *Op, ns Namespace, s *DeleteStatement) (int64, error) {
+	coll, err := d.assume(ctx, op, ns, s.Collation)
+	if err != nil {
+		return 0, err
+	}
+	c, err := op.compilation(coll, s.Collation, s.Let)
 	if err != nil {
 		return 0, err
 	}
 	if s.Multi {
-		n, err = d.deleteMany(ctx, op, ns, s, c)
-	} else {
-		n, err = d.deleteFirst(ctx, op, ns, s, c)
+		return d.deleteMany(ctx, op, ns, s, c)
 	}
-	d.count(op, &d.Metrics.Deleted, n)
-	return n, err
+	return d.deleteFirst(ctx, op, ns, s, c)
 }
 
 func (d *DB) deleteFirst(ctx context.Context, op *Op, ns Namespace, s *DeleteStatement, c *compilation) (n int64, err error) {

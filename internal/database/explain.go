@@ -232,7 +232,7 @@ func (s *countedSource) Next(ctx context.Context) (bsonval.Doc, error) {
 // ExplainUpdate explains the first update statement of a command; nothing is
 // changed.
 func (d *DB) ExplainUpdate(ctx context.Context, op *Op, ns Namespace, s *UpdateStatement, verbosity string) (bsonval.Doc, error) {
-	if _, err := d.newUpdater(op, ns, s); err != nil {
+	if _, err := d.newUpdater(op, ns, d.defined(op, ns), s); err != nil {
 		return nil, err
 	}
 	q := &FindQuery{Filter: s.Filter, Sort: s.Sort, Hint: s.Hint, Collation: s.Collation, Let: s.Let}

@@ -2,8 +2,10 @@ package database
 
 import (
 	"context"
+	"errors"
 
 	"github.com/archelon-db/archelon/internal/bsonval"
+	"github.com/archelon-db/archelon/internal/catalog"
 	"github.com/archelon-db/archelon/internal/collation"
 	"github.com/archelon-db/archelon/internal/match"
 	"github.com/archelon-db/archelon/internal/mongoerr"
@@ -45,10 +47,24 @@ type RetryImage struct {
 // FindAndModify changes or removes the first matching document and returns it as
 // it was or as it is.
 func (d *DB) FindAndModify(ctx context.Context, op *Op, ns Namespace, s *FindAndModify) (FindAndModifyResult, error) {
+	run := d.findAndUpdate
 	if s.Remove {
-		return d.findAndRemove(ctx, op, ns, s)
+		run = d.findAndRemove
 	}
-	u, err := d.newUpdater(op, ns, &UpdateStatement{
+	defer op.assumeNothing()
+	for {
+		coll, err := d.assume(ctx, op, ns, s.Collation)
+		if err != nil {
+			return FindAndModifyResult{}, err
+		}
+		if res, err := run(ctx, op, ns, coll, s); !errors.Is(err, errOtherCollation) {
+			return res, err
+		}
+	}
+}
+
+func (d *DB) findAndUpdate(ctx context.Context, op *Op, ns Namespace, coll *catalog.Collection, s *FindAndModify) (FindAndModifyResult, error) {
+	u, err := d.newUpdater(op, ns, coll, &UpdateStatement{
 		Filter: s.Filter, Update: s.Update, Upsert: s.Upsert, Sort: s.Sort, Hint: s.Hint, Collation: s.Collation,
 		Let: s.Let, ArrayFilters: s.ArrayFilters,
 	})
@@ -131,8 +147,8 @@ func (w *writer) findAndUpdate(ctx context.Context, u *updater, sel *selection, 
 	return err
 }
 
-func (d *DB) findAndRemove(ctx context.Context, op *Op, ns Namespace, s *FindAndModify) (res FindAndModifyResult, err error) {
-	c, err := op.compilation(d.defined(op, ns), s.Collation, s.Let)
+func (d *DB) findAndRemove(ctx context.Context, op *Op, ns Namespace, coll *catalog.Collection, s *FindAndModify) (res FindAndModifyResult, err error) {
+	c, err := op.compilation(coll, s.Collation, s.Let)
 	if err != nil {
 		return res, err
 	}

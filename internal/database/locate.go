@@ -200,6 +200,9 @@ func (d *DB) allOnce(ctx context.Context, op *Op, ns Namespace, c *compilation, 
 	case coll.Log:
 		return nil, errWriteLog(ns)
 	}
+	if err := op.assumed.check(ns, coll); err != nil {
+		return nil, err
+	}
 	txn, end, err := d.reading(op)
 	if err != nil {
 		return nil, err

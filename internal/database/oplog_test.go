@@ -345,7 +345,7 @@ func TestScalarUpdatesNeedNoTargets(t *testing.T) {
 		if !scalar {
 			continue
 		}
-		up, err := d.newUpdater(d.NewOp(t.Context()), ns, &UpdateStatement{Update: bsonval.Document(doc(t, u))})
+		up, err := d.newUpdater(d.NewOp(t.Context()), ns, nil, &UpdateStatement{Update: bsonval.Document(doc(t, u))})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"github.com/archelon-db/archelon/internal/bsonval"
+	"github.com/archelon-db/archelon/internal/catalog"
 	"github.com/archelon-db/archelon/internal/collation"
 	"github.com/archelon-db/archelon/internal/expr"
 	"github.com/archelon-db/archelon/internal/mongoerr"
@@ -53,10 +54,10 @@ type updater struct {
 	planned bool // the planner has seen the filter, and may keep it
 }
 
-func (d *DB) newUpdater(op *Op, ns Namespace, s *UpdateStatement) (*updater, error) {
+func (d *DB) newUpdater(op *Op, ns Namespace, coll *catalog.Collection, s *UpdateStatement) (*updater, error) {
 	u := d.updaters.Get().(*updater)
 	u.s = s
-	if err := u.c.init(op, d.defined(op, ns), s.Collation, s.Let); err != nil {
+	if err := u.c.init(op, coll, s.Collation, s.Let); err != nil {
 		return nil, err
 	}
 	if err := u.c.declare(s.Constants); err != nil {
@@ -110,18 +111,30 @@ func (u *updater) compile(op *Op, ns Namespace) error {
 // Update runs one update statement. The collection is created if an upsert
 // needs it.
 func (d *DB) Update(ctx context.Context, op *Op, ns Namespace, s *UpdateStatement) (UpdateResult, error) {
-	u, err := d.newUpdater(op, ns, s)
+	defer op.assumeNothing()
+	for {
+		res, err := d.updateCompiled(ctx, op, ns, s)
+		if !errors.Is(err, errOtherCollation) {
+			d.count(op, &d.Metrics.Updated, res.Modified)
+			return res, err
+		}
+	}
+}
+
+func (d *DB) updateCompiled(ctx context.Context, op *Op, ns Namespace, s *UpdateStatement) (res UpdateResult, err error) {
+	coll, err := d.assume(ctx, op, ns, s.Collation)
 	if err != nil {
-		return UpdateResult{}, err
+		return res, err
 	}
-	var res UpdateResult
+	u, err := d.newUpdater(op, ns, coll, s)
+	if err != nil {
+		return res, err
+	}
 	if s.Multi {
-		res, err = d.updateMany(ctx, op, ns, u)
-	} else {
-		res, err = d.updateFirst(ctx, op, ns, u)
-		u.release(d)
+		return d.updateMany(ctx, op, ns, u)
 	}
-	d.count(op, &d.Metrics.Updated, res.Modified)
+	res, err = d.updateFirst(ctx, op, ns, u)
+	u.release(d)
 	return res, err
 }
 
@@ -333,7 +346,7 @@ func (d *DB) inBatches(ctx context.Context, op *Op, ns Namespace, ids []storage.
 			return nil
 		})
 		switch {
-		case errors.Is(err, errNoCollection):
+		case errors.Is(err, errNoCollection), errors.Is(err, errOtherCollation): // the one with the records is gone
 			return nil
 		case failed != nil && n > 1 && op.Txn == nil && mongoerr.As(err) != nil && ctx.Err() == nil:
 			size = 1

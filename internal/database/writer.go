@@ -234,10 +234,16 @@ func (d *DB) lockForWrite(op *Op, ns Namespace) (*catalog.Collection, *catalog.S
 			return nil, nil, errWriteLog(ns)
 		}
 		coll.Guard.RLock()
-		if now := d.catalog.Snapshot(); now == snap || !d.shared && now.Collection(ns.DB, ns.Coll) == coll {
-			return coll, snap, nil
+		now := d.catalog.Snapshot()
+		if now != snap && (d.shared || now.Collection(ns.DB, ns.Coll) != coll) {
+			coll.Guard.RUnlock()
+			continue
 		}
-		coll.Guard.RUnlock()
+		if err := op.assumed.check(ns, coll); err != nil {
+			coll.Guard.RUnlock()
+			return nil, nil, err
+		}
+		return coll, snap, nil
 	}
 }
 
